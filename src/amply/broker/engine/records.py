@@ -1,0 +1,104 @@
+"""The facts that the engine works on and the store keeps.
+
+Everything here is immutable. A transition makes a new `Entry`, so that a change handed to the writer thread can never
+be altered by the next decision.
+"""
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from amply.broker.sqs.shapes import MessageAttributeValue
+
+
+class QueueRecord(Struct, frozen=True, kw_only=True):
+    """A queue as declared. `attributes` holds only what was set explicitly; the rest are SQS's defaults.
+
+    `shelf` is the number under which the queue's messages lie. A purge gives the queue an empty new shelf in one
+    small write, however many messages the old one holds; the store clears abandoned shelves later.
+    """
+
+    queue_id: int
+    shelf: int
+    account: str
+    name: str
+    attributes: dict[str, str]
+    tags: dict[str, str]
+    created_ms: int
+    modified_ms: int
+    purged_ms: int | None = None
+
+
+class Content(Struct, frozen=True):
+    """What was sent; never changes, whatever happens to the message."""
+
+    message_id: str
+    body: str
+    sender_id: str
+    attributes: dict[str, MessageAttributeValue]
+    trace_header: str | None = None
+    group_id: str | None = None
+
+
+class Entry(Struct, frozen=True, gc=False):
+    """Where a message stands.
+
+    It can be received when `visible_ms` has come. Until then it is in flight if it was received before
+    (`receive_count` > 0), and delayed if it was not: no write is needed when a visibility timeout or a delay ends.
+    """
+
+    seq: int
+    shelf: int
+    sent_ms: int
+    visible_ms: int
+    receive_count: int = 0
+    first_received_ms: int | None = None
+    dead_letter_source_arn: str | None = None
+
+
+# Changes: what a decision asks the store to make durable, in this order, all or nothing.
+
+
+class QueuePut(Struct, frozen=True):
+    """The queue is new, or its attributes, tags or shelf changed. A shelf it had before is abandoned."""
+
+    queue: QueueRecord
+
+
+class QueueRemoved(Struct, frozen=True):
+    """The queue is gone with all its messages. Its name stays remembered for the 60 s rule (sqs-spec 2.3)."""
+
+    queue_id: int
+    account: str
+    name: str
+    removed_ms: int
+
+
+class Added(Struct, frozen=True, gc=False):
+    """A message was sent."""
+
+    entry: Entry
+    content: Content
+
+
+class Rescheduled(Struct, frozen=True, gc=False):
+    """A message was received or given back, or its visibility changed. Same seq, same shelf."""
+
+    entry: Entry
+
+
+class Moved(Struct, frozen=True, gc=False):
+    """A message went to another queue's shelf, keeping its seq and content."""
+
+    entry: Entry
+    from_shelf: int
+
+
+class Removed(Struct, frozen=True, gc=False):
+    """A message was deleted or expired."""
+
+    seq: int
+    shelf: int
+
+
+Change: TypeAlias = QueuePut | QueueRemoved | Added | Rescheduled | Moved | Removed

@@ -1,0 +1,42 @@
+"""Identities. The only module that makes random ones, so that a simulation can make them predictable."""
+
+import os
+import uuid
+from typing import Protocol
+
+
+class Ids(Protocol):
+    """Where new identities come from."""
+
+    def message_id(self) -> str:
+        """A UUID in its usual text form, as SQS gives every message."""
+
+
+class RandomIds:
+    """Identities nobody can guess."""
+
+    def message_id(self) -> str:
+        """A random UUID (version 4)."""
+        return str(uuid.uuid4())
+
+
+class CountingIds:
+    """Identities in order, the same on every run; for tests and simulations."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def message_id(self) -> str:
+        """The next UUID in order."""
+        self._last += 1
+        return str(uuid.UUID(int=self._last))
+
+
+def request_id() -> str:
+    """A new request id, as AWS puts on every answer."""
+    return str(uuid.uuid4())
+
+
+def secret(size_bytes: int) -> bytes:
+    """Random bytes for keys."""
+    return os.urandom(size_bytes)
