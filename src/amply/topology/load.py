@@ -1,0 +1,160 @@
+"""From a YAML file to a `Topology`, or to every error in the file with its line, field and reason.
+
+Knows which members a topology has and what each may be by itself. What they must be to each other is in `rules`.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from amply.broker.sqs.faults import Fault
+from amply.broker.sqs.limits import AWS
+from amply.broker.sqs.names import FIFO_SUFFIX, check_queue_name, is_account, parse_queue_arn
+from amply.topology import rules
+from amply.topology.document import Finding, Report, TopologyError, Value, read
+from amply.topology.model import Queue, RedrivePolicy, Route, Topology, WorkerService
+
+PACKAGED = Path(__file__).with_name("amply.yaml")
+
+# The most processes one worker service may have; a typing error should not take a machine down.
+CONCURRENCY_MAX = 1000
+
+# AWS API reference, SetQueueAttributes.
+_NUMBERS = {
+    "VisibilityTimeout": (0, AWS.visibility_timeout_s_max),
+    "MessageRetentionPeriod": (AWS.retention_s_min, AWS.retention_s_max),
+    "MaximumMessageSize": (AWS.message_size_bytes_min, AWS.message_size_bytes_max),
+    "ReceiveMessageWaitTimeSeconds": (0, AWS.wait_time_s_max),
+    "DelaySeconds": (0, AWS.delay_s_max),
+}
+_CHOICES = {
+    "FifoQueue": ("true",),
+    "ContentBasedDeduplication": ("true", "false"),
+    "DeduplicationScope": ("queue", "messageGroup"),
+    "FifoThroughputLimit": ("perQueue", "perMessageGroupId"),
+}
+
+_NAME_MEANING = (
+    f"1 to {AWS.queue_name_length_max} letters, digits, hyphens and underscores (and {FIFO_SUFFIX} last for FIFO)"
+)
+_ELIDED_ARN = "arn:aws:sqs:...:"  # the region and the account are written once, at the top of the file
+
+_is_region = re.compile(r"[a-z]{2}(-[a-z]+)+-[1-9]").fullmatch
+_is_prefix = re.compile(r"[A-Za-z0-9_-]{0,40}").fullmatch
+_is_task_pattern = re.compile(r"[A-Za-z0-9_.*-]{1,200}").fullmatch
+_is_service_name = re.compile(r"[A-Za-z0-9_-]{1,80}").fullmatch
+_is_app = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?", re.ASCII).fullmatch
+
+
+def load(path: Path | None = None) -> Topology:
+    """The topology in a file, by default the one that comes with amply. TopologyError names all that is wrong in it."""
+    return check(path)[0]
+
+
+def check(path: Path | None = None) -> tuple[Topology, list[Finding]]:
+    """Like `load`, and with it what is allowed in the file but will surprise someone, in the order of the lines."""
+    path = path or PACKAGED
+    report = Report()
+    root = read(path, report)
+    if root is None:
+        raise TopologyError(path, report.errors)
+    topology = _topology(root)
+    for field, reason in rules.broken(topology):
+        report.add(field, reason)
+    if report.errors:
+        raise TopologyError(path, report.errors)
+    return topology, sorted(report.finding(field, reason) for field, reason in rules.surprises(topology))
+
+
+def _topology(root: Value) -> Topology:
+    known = ("region", "account", "queue_name_prefix", "queues", "routes", "workers")
+    members = root.members(known, required=("region", "account", "queues"))
+    region = _text(members, "region", _is_region, "an AWS region like eu-central-1")
+    account = _text(members, "account", is_account, "an AWS account id of 12 digits")
+    prefix = _text(members, "queue_name_prefix", _is_prefix, "up to 40 letters, digits, hyphens and underscores")
+    return Topology(
+        region=region,
+        account=account,
+        queue_name_prefix=prefix,
+        queues=tuple(_queue(value, region, account) for value in _elements(members, "queues")),
+        routes=tuple(_route(value) for value in _elements(members, "routes")),
+        workers=tuple(_worker(value) for value in _elements(members, "workers")),
+    )
+
+
+def _queue(value: Value, region: str, account: str) -> Queue:
+    members = value.members(("QueueName", "CeleryName", "Attributes"), required=("QueueName",))
+    attributes: dict[str, str] = {}
+    redrive = None
+    if "Attributes" in members:
+        for name, attribute in members["Attributes"].members((*_NUMBERS, *_CHOICES, "RedrivePolicy")).items():
+            if name == "RedrivePolicy":
+                redrive = _redrive(attribute, region, account)
+                continue
+            setting = attribute.number(*_NUMBERS[name]) if name in _NUMBERS else attribute.choice(_CHOICES[name])
+            if setting is not None:
+                attributes[name] = str(setting)
+    return Queue(
+        name=_text(members, "QueueName", _is_queue_name, _NAME_MEANING),
+        celery_name=_text(members, "CeleryName", _is_queue_name, _NAME_MEANING) if "CeleryName" in members else None,
+        attributes=attributes,
+        redrive=redrive,
+    )
+
+
+def _redrive(value: Value, region: str, account: str) -> RedrivePolicy:
+    known = ("deadLetterTargetArn", "maxReceiveCount")
+    members = value.members(known, required=known)
+    target = ""
+    if "deadLetterTargetArn" in members:
+        arn = members["deadLetterTargetArn"].text(bool, f"an ARN, or {_ELIDED_ARN}<QueueName>")
+        parts = parse_queue_arn(arn.replace(_ELIDED_ARN, f"arn:aws:sqs:{region}:{account}:", 1))
+        if parts is None:
+            members["deadLetterTargetArn"].reject(f"{arn[:200]!r} is no queue's ARN; write {_ELIDED_ARN}<QueueName>")
+        elif parts[:2] != (region, account):
+            members["deadLetterTargetArn"].reject(
+                f"is in {parts[0]} of account {parts[1]}; SQS wants it where the queue is, in {region} of {account}"
+            )
+        else:
+            target = parts[2]
+    count = members["maxReceiveCount"].number(1, AWS.receive_count_max) if "maxReceiveCount" in members else None
+    return RedrivePolicy(target, count or 0)
+
+
+def _route(value: Value) -> Route:
+    members = value.members(("task", "queue"), required=("task", "queue"))
+    return Route(
+        task=_text(members, "task", _is_task_pattern, "a task's name, where * stands for anything"),
+        queue=_text(members, "queue", bool, "a queue's CeleryName"),
+    )
+
+
+def _worker(value: Value) -> WorkerService:
+    known = ("service", "app", "queues", "concurrency")
+    members = value.members(known, required=known)
+    queues = _elements(members, "queues")
+    if "queues" in members and not queues:
+        members["queues"].reject("must name at least one queue")
+    concurrency = members["concurrency"].number(1, CONCURRENCY_MAX) if "concurrency" in members else None
+    return WorkerService(
+        name=_text(members, "service", _is_service_name, "1 to 80 letters, digits, hyphens and underscores"),
+        app=_text(members, "app", _is_app, "a Python module with a Celery app, like amply.jobs.celery_app"),
+        queues=tuple(queue.text(bool, "a queue's CeleryName") for queue in queues),
+        concurrency=concurrency or 0,
+    )
+
+
+def _text(members: dict[str, Value], key: str, fits: Callable[[str], object], meaning: str) -> str:
+    return members[key].text(fits, meaning) if key in members else ""
+
+
+def _elements(members: dict[str, Value], key: str) -> list[Value]:
+    return members[key].elements() if key in members else []
+
+
+def _is_queue_name(text: str) -> bool:
+    try:
+        check_queue_name(text, is_fifo=text.endswith(FIFO_SUFFIX))
+    except Fault:
+        return False
+    return True
