@@ -3,6 +3,7 @@
 Knows files and lines. Must not know processes or what the lines say.
 """
 
+import itertools
 import os
 import threading
 from pathlib import Path
@@ -58,6 +59,6 @@ class LogFolder:
     def _rotate(self, name: str) -> None:
         path = self.path(name)
         older = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, OLDER_FILES_KEPT + 1))]
-        for source, target in reversed(list(zip(older, older[1:], strict=False))):
+        for source, target in reversed(list(itertools.pairwise(older))):
             if source.exists():
                 source.replace(target)
