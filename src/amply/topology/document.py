@@ -32,11 +32,11 @@ class Finding(Struct, frozen=True, order=True):
 class TopologyError(AmplyError):
     """A topology file that cannot be used. `findings` are all of its errors, in the order of the lines."""
 
-    def __init__(self, path: Path, findings: list[Finding]) -> None:
+    def __init__(self, path: Path, findings: list[Finding], *, hint: str | None = None) -> None:
         self.path = path
         self.findings = tuple(sorted(findings))
         lines = [describe(path, finding) for finding in self.findings]
-        super().__init__("\n".join(lines), hint=f"Correct the file, then run: amply topology check {path}")
+        super().__init__("\n".join(lines), hint=hint or f"Correct the file, then run: amply topology check {path}")
 
 
 def describe(path: Path, finding: Finding) -> str:
@@ -163,7 +163,8 @@ def read(path: Path, report: Report) -> Value | None:
         with path.open("rb") as file:
             data = file.read(SIZE_BYTES_MAX + 1)
     except OSError as error:
-        raise TopologyError(path, [Finding(0, "", f"cannot be read: {error.strerror}")]) from error
+        hint = "Give the path of a topology file, or unset AMPLY_TOPOLOGY to use the one that comes with amply."
+        raise TopologyError(path, [Finding(0, "", f"cannot be read: {error.strerror}")], hint=hint) from error
     if len(data) > SIZE_BYTES_MAX:
         report.errors.append(Finding(0, "", f"is larger than {SIZE_BYTES_MAX} bytes; this is not a topology"))
         return None

@@ -1,0 +1,5 @@
+"""`python -m amply` is the command `amply`."""
+
+from amply.cli.main import main
+
+main()

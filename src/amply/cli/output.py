@@ -1,0 +1,82 @@
+"""How commands speak: data on stdout, talk on stderr, `--json` for programs, colour and tables for people.
+
+Text that comes from outside (a queue's name, a task's arguments, an error) is made safe before it reaches a terminal.
+"""
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+# Control characters steer a terminal; format characters (bidirectional marks, zero-width ones) make a line read as what
+# it is not; surrogates cannot be written; the line separators break a line (Unicode TR 36).
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def json_option(function: _F) -> _F:
+    """Give a command `--json`; it gets `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Write the data as JSON.")(function)
+
+
+def safe(text: str) -> str:
+    """The text on one line, with everything that could steer a terminal or deceive a reader written as an escape."""
+    return "".join(
+        _escape(character) if unicodedata.category(character) in _UNSAFE else character for character in text
+    )
+
+
+def say(text: str) -> None:
+    """Tell a person something, on stderr."""
+    click.echo("\n".join(safe(line) for line in text.split("\n")), err=True)
+
+
+def say_error(message: str, hint: str | None) -> None:
+    """Tell a person what went wrong, each error on its own line, and what to do next."""
+    for line in message.split("\n"):
+        say(f"Error: {line}")
+    if hint:
+        say(hint)
+
+
+def write_json(data: object) -> None:
+    """Write data to stdout as JSON, indented, ASCII only so that no terminal can misread it."""
+    click.echo(json.dumps(data, indent=2))
+
+
+def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write rows to stdout: a drawn table on a terminal, else one line a row with tabs between the cells."""
+    cells = [[safe("" if cell is None else str(cell)) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        for row in (columns, *cells):
+            click.echo("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)  # leaves out colour when NO_COLOR is set
+
+
+def abandon_stdout() -> None:
+    """Write no more to stdout, whose reader has left."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
