@@ -1,0 +1,294 @@
+"""One client's connection: its requests one after the other, their answers, its deadlines, its end.
+
+Knows when to read, to answer, to wait and to hang up. Does not know what is a valid request (`reader`), what an answer
+looks like (`answer`), or what a request means (the handler).
+"""
+
+import asyncio
+import logging
+import socket
+from enum import Enum, auto
+from functools import partial
+from math import inf
+from typing import Final, cast
+
+from amply.broker.server.answer import CLOSE, CONTINUE, KEEP, refusal, render
+from amply.broker.server.hall import Cancel, Hall
+from amply.broker.server.reader import RequestReader
+from amply.broker.wire.http import Request, Response
+
+HEADER_DEADLINE_S: Final = 10.0
+BODY_DEADLINE_S: Final = 30.0
+BODY_RATE_MIN_BYTES_PER_S: Final = 1024
+# A small body may come in two parts; its average speed means something only after a while.
+BODY_RATE_GRACE_S: Final = 5.0
+IDLE_DEADLINE_S: Final = 75.0
+WRITE_DEADLINE_S: Final = 30.0
+# How long a refused client may go on sending: closing at once would reset the connection under the refusal.
+LINGER_S: Final = 2.0
+
+# Above this, no further request of the connection is handled until the peer reads.
+SEND_BUFFER_MAX_BYTES: Final = 64 * 1024
+# Requests sent ahead while one is being answered; above it reading stops, and with it the notice of a hang-up.
+AHEAD_MAX_BYTES: Final = 64 * 1024
+
+_TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
+_TCP_ESTABLISHED: Final = 1  # first byte of Linux' tcp_info: the state
+
+_INTERNAL_FAILURE: Final = refusal(500, "InternalFailure", "The request processing has failed: see the broker's log.")
+_TOO_SLOW: Final = refusal(408, "RequestTimeout", "The request did not arrive in time.")
+_NO_SEAT: Final = refusal(503, "ServiceUnavailable", "Too many connections.")
+
+log = logging.getLogger(__name__)
+
+
+class _Stage(Enum):
+    IDLE = auto()  # nothing of the next request is here
+    HEAD = auto()
+    BODY = auto()
+    ANSWERING = auto()  # the handler owes an answer, in its own time
+    ANSWERED = auto()  # what comes next has not been looked at yet
+    CHOKED = auto()  # the peer does not read its answers
+    LEAVING = auto()  # nothing more is read or answered
+
+
+_DEADLINES_S: Final = {
+    _Stage.IDLE: IDLE_DEADLINE_S,
+    _Stage.HEAD: HEADER_DEADLINE_S,
+    _Stage.BODY: BODY_DEADLINE_S,
+    _Stage.CHOKED: WRITE_DEADLINE_S,
+    _Stage.LEAVING: WRITE_DEADLINE_S,
+}
+_NOT_READING: Final = frozenset({_Stage.ANSWERING, _Stage.ANSWERED, _Stage.CHOKED})
+
+
+class Connection(asyncio.Protocol):
+    """A client, from accept to close; served by `hall.handler`, one request at a time."""
+
+    __slots__ = (
+        "_ahead",
+        "_cancel",
+        "_choked",
+        "_deadline_s",
+        "_hall",
+        "_line",
+        "_reader",
+        "_refusal",
+        "_serial",
+        "_stage",
+        "_taking_turns",
+        "_transport",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, hall: Hall) -> None:
+        self._hall = hall
+        self._reader = RequestReader(hall.max_body_bytes)
+        self._stage = _Stage.IDLE
+        self._deadline_s = inf
+        self._ahead = bytearray()
+        self._refusal: Response | None = None
+        self._serial = 0  # of the request being answered, so that a late answer does not meet the next one
+        self._line = KEEP
+        self._cancel: Cancel | None = None
+        self._taking_turns = False
+        self._choked = False
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        hall = self._hall
+        seat, standing_room = hall.has_seat(), hall.has_standing_room()
+        hall.enter(self)
+        if not standing_room:
+            self.abort()
+            return
+        self._transport.set_write_buffer_limits(high=SEND_BUFFER_MAX_BYTES)
+        self._deadline_s = hall.now() + HEADER_DEADLINE_S
+        if not seat:
+            self._refuse(_NO_SEAT)
+
+    def data_received(self, data: bytes) -> None:
+        stage = self._stage
+        if stage in _NOT_READING:
+            self._ahead += data
+            if len(self._ahead) > AHEAD_MAX_BYTES:
+                self._transport.pause_reading()
+        elif stage is not _Stage.LEAVING:
+            self._refusal = self._reader.feed(data)
+            self._take_turns()
+
+    def eof_received(self) -> None:
+        """A client that closes, or half-closes, waits for nothing. Returning None closes the transport."""
+        self._forget()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - closed or reset, the client is gone
+        self._forget()
+        self._hall.leave(self)
+
+    def pause_writing(self) -> None:
+        self._choked = True
+
+    def resume_writing(self) -> None:
+        self._choked = False
+        if self._stage is _Stage.CHOKED:
+            self._take_turns()
+
+    # What the hall calls.
+
+    def check_deadline(self, now_s: float) -> None:
+        stage = self._stage
+        if now_s < self._deadline_s:
+            if stage is _Stage.BODY and self._trickles(now_s):
+                self._refuse(_TOO_SLOW)
+        elif stage is _Stage.HEAD or stage is _Stage.BODY:
+            self._refuse(_TOO_SLOW)
+        elif stage is _Stage.IDLE:
+            self._leave()
+        else:
+            self.abort()
+
+    def drain(self) -> None:
+        if self._stage is not _Stage.ANSWERING:
+            self._leave()
+
+    def abort(self) -> None:
+        self._forget()
+        self._transport.abort()
+
+    # Turns: one request is handled, its answer is written, then the next.
+
+    def _take_turns(self) -> None:
+        """Go on until an answer is owed or bytes are needed."""
+        reader = self._reader
+        self._taking_turns = True
+        while self._stage is not _Stage.ANSWERING and self._stage is not _Stage.LEAVING:
+            if self._choked:
+                self._wait(_Stage.CHOKED)
+                break
+            if reader.arrived:
+                self._handle(*reader.arrived.popleft())
+            elif self._refusal is not None:
+                self._refuse(self._refusal)
+            elif self._ahead:
+                self._read_ahead()
+            else:
+                self._wait_for_bytes()
+                break
+        self._taking_turns = False
+
+    def _handle(self, request: Request, line: bytes) -> None:
+        self._serial += 1
+        self._line = line
+        self._stage = _Stage.ANSWERING
+        self._deadline_s = inf
+        try:
+            cancel = self._hall.handler(request, partial(self._respond, self._serial))
+        except Exception:
+            log.exception("a request handler failed; its connection is closed")
+            if self._stage is _Stage.ANSWERING:
+                self._refuse(_INTERNAL_FAILURE)
+            else:
+                self._leave()
+        else:
+            if self._stage is _Stage.ANSWERING:
+                self._cancel = cancel
+
+    def _respond(self, serial: int, response: Response) -> bool:
+        """`Respond` of one request."""
+        if self._stage is not _Stage.ANSWERING or serial != self._serial:
+            return False
+        transport, hall = self._transport, self._hall
+        self._cancel = None
+        # An answer within the handler's call cannot have missed a hang-up; a later one can.
+        if transport.is_closing() or not (self._taking_turns or self._is_connected()):
+            self.abort()
+            return False
+        line = CLOSE if hall.closing else self._line
+        self._stage = _Stage.ANSWERED
+        transport.write(render(response, line, hall.date))
+        if transport.is_closing():
+            self._forget()  # the write itself met the reset
+            return False
+        if line is CLOSE:
+            self._leave()
+        elif not self._taking_turns:
+            self._look_on()
+        return True
+
+    def _look_on(self) -> None:
+        """After an answer that was given later: the next request must not start inside the caller of `Respond`."""
+        if self._choked or self._reader.arrived or self._refusal is not None or self._ahead:
+            asyncio.get_running_loop().call_soon(self._take_turns)
+        else:
+            self._wait_for_bytes()
+
+    def _read_ahead(self) -> None:
+        data = bytes(self._ahead)
+        self._ahead.clear()
+        if len(data) > AHEAD_MAX_BYTES:
+            self._transport.resume_reading()
+        self._refusal = self._reader.feed(data)
+
+    def _is_connected(self) -> bool:
+        """Ask the kernel, which knows of a FIN or reset before the event loop has read it. True where it cannot tell."""
+        if _TCP_INFO is None:
+            return True
+        try:
+            state = self._transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)
+        except OSError:
+            return False
+        return bool(state[0] == _TCP_ESTABLISHED)
+
+    # Waiting and leaving.
+
+    def _wait(self, stage: _Stage) -> None:
+        """Enter a stage with its deadline; staying in one does not extend it."""
+        if self._stage is not stage:
+            self._stage = stage
+            self._deadline_s = self._hall.now() + _DEADLINES_S[stage]
+
+    def _wait_for_bytes(self) -> None:
+        reader = self._reader
+        if reader.in_body:
+            self._wait(_Stage.BODY)
+            if reader.awaits_continue:
+                reader.awaits_continue = False
+                self._transport.write(CONTINUE)
+        else:
+            self._wait(_Stage.HEAD if reader.in_head else _Stage.IDLE)
+
+    def _trickles(self, now_s: float) -> bool:
+        elapsed_s = now_s - (self._deadline_s - BODY_DEADLINE_S)
+        return elapsed_s > BODY_RATE_GRACE_S and self._reader.body_bytes < elapsed_s * BODY_RATE_MIN_BYTES_PER_S
+
+    def _refuse(self, response: Response) -> None:
+        """Give a last answer, and let the client read it before the connection goes."""
+        transport = self._transport
+        self._forget()
+        if transport.is_closing():
+            return
+        transport.write(render(response, CLOSE, self._hall.date))
+        transport.write_eof()
+        transport.resume_reading()
+        self._deadline_s = self._hall.now() + LINGER_S
+
+    def _leave(self) -> None:
+        """Close when what was answered is sent."""
+        self._forget()
+        self._transport.close()
+
+    def _forget(self) -> None:
+        """Nothing more is read or answered; the handler is told if it still owes an answer."""
+        cancel, self._cancel = self._cancel, None
+        self._wait(_Stage.LEAVING)
+        self._refusal = None
+        self._ahead.clear()
+        self._reader.arrived.clear()
+        if cancel is not None:
+            try:
+                cancel()
+            except Exception:
+                log.exception("a request's cancel failed")

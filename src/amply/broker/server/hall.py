@@ -1,0 +1,83 @@
+"""What all connections of one listener share: the handler, the caps, the time, the `date` line, and who is connected.
+
+One timer of the listener calls `tick` about every second; deadlines are kept there and nowhere else, so a connection
+costs no timer. Knows no sockets and no HTTP.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from amply.broker.server.answer import date_line
+from amply.broker.wire.http import Request, Response
+from amply.clock import wall_ms
+
+# Connections above the cap that may be told so (503) at the same time; the rest is dropped without a word.
+OVERFLOW_MAX: Final = 128
+
+Respond = Callable[[Response], bool]
+"""Gives the answer, once, from the event loop's thread, within the handler or any time later.
+
+True: the bytes are with the kernel or in the bounded send buffer of a connection that was alive. False: the client is
+gone (it closed, reset, or half-closed), or this request was answered or cancelled before; nothing was sent, and what
+the answer hands out (received messages) must be taken back."""
+
+Cancel = Callable[[], None]
+"""Told once when the client went away, or the server stops by force, before the answer was given."""
+
+Handler = Callable[[Request, Respond], Cancel | None]
+"""Takes a request. It must not block; what it raises is answered with 500 and closes the connection."""
+
+
+class Guest(Protocol):
+    """A connection, as the hall sees it."""
+
+    def check_deadline(self, now_s: float) -> None:
+        """End what took too long."""
+
+    def drain(self) -> None:
+        """Leave as soon as no answer is owed."""
+
+    def abort(self) -> None:
+        """Leave now."""
+
+
+class Hall:
+    """`now` is a monotonic clock in seconds. `closing` says that no further request is taken."""
+
+    def __init__(
+        self, handler: Handler, *, now: Callable[[], float], max_body_bytes: int, max_connections: int
+    ) -> None:
+        self.handler = handler
+        self.now = now
+        self.max_body_bytes = max_body_bytes
+        self.closing = False
+        self.date = date_line(wall_ms() / 1000)
+        self.guests: set[Guest] = set()
+        self.empty = asyncio.Event()
+        self.empty.set()
+        self._max_connections = max_connections
+
+    def has_seat(self) -> bool:
+        """Whether one more connection is served."""
+        return len(self.guests) < self._max_connections and not self.closing
+
+    def has_standing_room(self) -> bool:
+        """Whether one more connection may be told that there is no seat."""
+        return len(self.guests) < self._max_connections + OVERFLOW_MAX and not self.closing
+
+    def enter(self, guest: Guest) -> None:
+        self.guests.add(guest)
+        self.empty.clear()
+
+    def leave(self, guest: Guest) -> None:
+        self.guests.discard(guest)
+        if not self.guests:
+            self.empty.set()
+
+    def tick(self) -> None:
+        """Renew the `date` line and end what took too long."""
+        self.date = date_line(wall_ms() / 1000)
+        now_s = self.now()
+        for guest in list(self.guests):
+            guest.check_deadline(now_s)
