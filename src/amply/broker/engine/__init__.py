@@ -1,1 +1,1 @@
-"""Law: what happens to messages. Deterministic functions of (state, command, now); no IO, no clock, no ids of its own."""
+"""Law: what happens to messages. Deterministic functions of state, command and time; no IO, no clock, no ids."""

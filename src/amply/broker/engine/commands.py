@@ -1,0 +1,131 @@
+"""What can be asked of the engine. The shell has already checked shapes and limits; these carry decisions, not text.
+
+A queue is named by its key (account, name). Times are broker time in epoch milliseconds, durations in seconds as on the
+SQS API.
+"""
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from amply.broker.engine.records import Content, Entry
+from amply.broker.sqs.receipts import Receipt
+
+QueueKey: TypeAlias = tuple[str, str]
+Ticket: TypeAlias = int  # names a parked receive; given out by the shell, never reused
+
+
+class CreateQueue(Struct, frozen=True):
+    key: QueueKey
+    attributes: dict[str, str]
+    tags: dict[str, str]
+
+
+class DeleteQueue(Struct, frozen=True):
+    key: QueueKey
+
+
+class PurgeQueue(Struct, frozen=True):
+    key: QueueKey
+
+
+class SetQueueAttributes(Struct, frozen=True):
+    key: QueueKey
+    attributes: dict[str, str]  # an empty value takes the attribute away
+
+
+class TagQueue(Struct, frozen=True):
+    key: QueueKey
+    tags: dict[str, str]
+
+
+class UntagQueue(Struct, frozen=True):
+    key: QueueKey
+    tag_keys: list[str]
+
+
+class Outgoing(Struct, frozen=True, gc=False):
+    """A message to store; without a delay of its own it takes the queue's."""
+
+    content: Content
+    delay_s: int | None = None
+
+
+class Send(Struct, frozen=True):
+    key: QueueKey
+    messages: list[Outgoing]
+
+
+class Receive(Struct, frozen=True):
+    """Take up to `count` messages, waiting up to `wait_s` for the first. None means: as the queue says."""
+
+    key: QueueKey
+    ticket: Ticket
+    count: int = 1
+    visibility_timeout_s: int | None = None
+    wait_s: int | None = None
+
+
+class Delete(Struct, frozen=True):
+    key: QueueKey
+    receipts: list[Receipt]
+
+
+class VisibilityChange(Struct, frozen=True, gc=False):
+    """Hide a message for so many seconds from now on; 0 shows it at once. `handle` is for the fault's text."""
+
+    receipt: Receipt
+    handle: str
+    timeout_s: int
+
+
+class ChangeVisibility(Struct, frozen=True):
+    key: QueueKey
+    changes: list[VisibilityChange]
+
+
+class GiveBack(Struct, frozen=True):
+    """Undo a receive whose answer reached nobody: visible at once, as if it had not been received."""
+
+    key: QueueKey
+    entries: list[Entry]
+
+
+class Unpark(Struct, frozen=True):
+    """The client of a parked receive is gone."""
+
+    key: QueueKey
+    ticket: Ticket
+
+
+class Observe(Struct, frozen=True):
+    """The queue as it stands now, to read from: nothing changes but that time has passed."""
+
+    key: QueueKey
+
+
+class UnparkAll(Struct, frozen=True):
+    """Answer every parked receive, empty: the broker is stopping."""
+
+
+class Tick(Struct, frozen=True):
+    """Time has come for something that `Engine.next_ms` announced."""
+
+
+Command: TypeAlias = (
+    CreateQueue
+    | DeleteQueue
+    | PurgeQueue
+    | SetQueueAttributes
+    | TagQueue
+    | UntagQueue
+    | Send
+    | Receive
+    | Delete
+    | ChangeVisibility
+    | GiveBack
+    | Observe
+    | Unpark
+    | UnparkAll
+    | Tick
+)

@@ -1,0 +1,146 @@
+"""Queues are declared, changed, purged and deleted here: the rules of everything but messages (sqs-spec 2, 6).
+
+Attributes arrive valid in themselves; what depends on other queues is checked here.
+"""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from amply.broker.engine.records import QueuePut, QueueRecord, QueueRemoved
+from amply.broker.sqs import faults
+from amply.broker.sqs.attributes import redrive_allow_policy, redrive_policy
+from amply.broker.sqs.faults import Fault, invalid_parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from amply.broker.engine.commands import (
+        CreateQueue,
+        DeleteQueue,
+        PurgeQueue,
+        QueueKey,
+        SetQueueAttributes,
+        TagQueue,
+        UntagQueue,
+    )
+    from amply.broker.engine.decision import Decision
+    from amply.broker.engine.engine import Engine
+
+
+def create_queue(engine: "Engine", command: "CreateQueue", now_ms: int, decision: "Decision") -> None:
+    """A new queue, or nothing if it exists with the same values for all attributes given (sqs-spec 2.3)."""
+    existing = engine.queues.get(command.key)
+    if existing is not None:
+        _check_same(existing.attributes, command.attributes)
+        return
+    removed_ms = engine.removed_queues.get(command.key)
+    if removed_ms is not None and now_ms < removed_ms + engine.limits.recreate_interval_s * 1000:
+        raise Fault(faults.QUEUE_DELETED_RECENTLY)
+    _check_redrive(engine, command.key, command.attributes)
+    engine.removed_queues.pop(command.key, None)
+    record = QueueRecord(
+        queue_id=engine.new_id(),
+        shelf=engine.new_id(),
+        account=command.key[0],
+        name=command.key[1],
+        attributes={name: value for name, value in command.attributes.items() if value},
+        tags=command.tags,
+        created_ms=now_ms,
+        modified_ms=now_ms,
+    )
+    engine.add_queue(record)
+    decision.changes.append(QueuePut(record))
+
+
+def _check_same(current: "Mapping[str, str]", given: "Mapping[str, str]") -> None:
+    for name, value in given.items():
+        if current.get(name, "") != value and not _is_same_document(current.get(name, ""), value):
+            raise Fault(
+                faults.QUEUE_NAME_EXISTS,
+                f"A queue already exists with the same name and a different value for attribute {name}",
+            )
+
+
+def _is_same_document(one: str, other: str) -> bool:
+    """Policies are JSON: spacing and the order of members do not make them differ."""
+    try:
+        return bool(msgspec.json.decode(one) == msgspec.json.decode(other))
+    except msgspec.DecodeError:
+        return False
+
+
+def set_queue_attributes(engine: "Engine", command: "SetQueueAttributes", now_ms: int, decision: "Decision") -> None:
+    """Change attributes; an empty value takes one away. In force at once."""
+    record = engine.queue(command.key).record
+    _check_redrive(engine, command.key, command.attributes)
+    attributes = {name: value for name, value in (record.attributes | command.attributes).items() if value}
+    _declare(engine, msgspec.structs.replace(record, attributes=attributes, modified_ms=now_ms), decision)
+
+
+def tag_queue(engine: "Engine", command: "TagQueue", now_ms: int, decision: "Decision") -> None:
+    """Add tags; one with the same key is replaced (sqs-spec 2.9)."""
+    record = engine.queue(command.key).record
+    tags = record.tags | command.tags
+    if len(tags) > engine.limits.tags_max:
+        raise Fault(
+            faults.INVALID_PARAMETER_VALUE,
+            f"Too many tags added for queue {record.name}: at most {engine.limits.tags_max}.",
+        )
+    _declare(engine, msgspec.structs.replace(record, tags=tags, modified_ms=now_ms), decision)
+
+
+def untag_queue(engine: "Engine", command: "UntagQueue", now_ms: int, decision: "Decision") -> None:
+    """Take tags away; one that is not there is no error."""
+    record = engine.queue(command.key).record
+    tags = {key: value for key, value in record.tags.items() if key not in command.tag_keys}
+    _declare(engine, msgspec.structs.replace(record, tags=tags, modified_ms=now_ms), decision)
+
+
+def purge_queue(engine: "Engine", command: "PurgeQueue", now_ms: int, decision: "Decision") -> None:
+    """Drop every message, whatever its state; not twice within 60 s (sqs-spec 2.8)."""
+    queue = engine.queue(command.key)
+    record = queue.record
+    if record.purged_ms is not None and now_ms < record.purged_ms + engine.limits.purge_interval_s * 1000:
+        raise Fault(
+            faults.PURGE_QUEUE_IN_PROGRESS,
+            f"Only one PurgeQueue operation on {record.name} is allowed every "
+            f"{engine.limits.purge_interval_s} seconds.",
+        )
+    purged = msgspec.structs.replace(record, shelf=engine.new_id(), purged_ms=now_ms)
+    engine.empty_queue(queue, purged)
+    decision.changes.append(QueuePut(purged))
+
+
+def delete_queue(engine: "Engine", command: "DeleteQueue", now_ms: int, decision: "Decision") -> None:
+    """Drop the queue and its messages. Who polls it is answered, empty: a poll never outlives its queue."""
+    record = engine.queue(command.key).record
+    queue = engine.drop_queue(command.key, now_ms)
+    decision.woken += [(ticket, []) for ticket in queue.parking.pop_all()]
+    decision.changes.append(QueueRemoved(record.queue_id, record.account, record.name, now_ms))
+
+
+def _declare(engine: "Engine", record: QueueRecord, decision: "Decision") -> None:
+    engine.queue((record.account, record.name)).declare(record)
+    decision.changes.append(QueuePut(record))
+
+
+def _check_redrive(engine: "Engine", key: "QueueKey", attributes: "Mapping[str, str]") -> None:
+    """The dead letter queue must exist and accept this source (sqs-spec 6.1, 6.2)."""
+    text = attributes.get("RedrivePolicy")
+    if not text:
+        return
+    target = engine.queue_by_arn(redrive_policy(text).dead_letter_target_arn)
+    if target is None:
+        raise invalid_parameter("RedrivePolicy", text, "Dead letter target does not exist.")
+    source_arn = engine.arn(key)
+    if source_arn == target.arn:
+        raise invalid_parameter("RedrivePolicy", text, "A queue cannot be its own dead letter queue.")
+    allow = target.attributes.get("RedriveAllowPolicy")
+    if allow:
+        policy = redrive_allow_policy(allow)
+        is_allowed = policy.permission == "allowAll" or source_arn in policy.source_queue_arns
+        if not is_allowed:
+            raise invalid_parameter(
+                "RedrivePolicy", text, "The dead letter target does not allow this queue as a source."
+            )

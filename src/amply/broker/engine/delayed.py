@@ -1,0 +1,50 @@
+"""Delayed messages: sent, and not visible yet (sqs-spec 3.6). They are on disk; memory knows how many come when."""
+
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# Delays end on this grid, at most so much late and never early: 900 s of them fit in 9 000 numbers, whether one message
+# is delayed or ten million.
+STEP_MS = 100
+
+
+class Delayed:
+    """How many of a queue's messages become visible at which moment."""
+
+    __slots__ = ("_counts", "_ends")
+
+    def __init__(self, counts: "Mapping[int, int] | None" = None) -> None:
+        self._counts = dict(counts or {})
+        self._ends = list(self._counts)
+        heapify(self._ends)
+
+    def __len__(self) -> int:
+        return sum(self._counts.values())
+
+    def add(self, now_ms: int, delay_s: int) -> int:
+        """One message more; returns when it becomes visible."""
+        visible_ms = now_ms + delay_s * 1000
+        visible_ms += -visible_ms % STEP_MS
+        if visible_ms not in self._counts:
+            heappush(self._ends, visible_ms)
+            self._counts[visible_ms] = 0
+        self._counts[visible_ms] += 1
+        return visible_ms
+
+    def remove(self, visible_ms: int) -> None:
+        """One message less."""
+        self._counts[visible_ms] -= 1
+
+    def pop_due(self, now_ms: int) -> "Iterator[tuple[int, int]]":
+        """Take out (visible_ms, how many) of the delays that have ended."""
+        while self._ends and self._ends[0] <= now_ms:
+            visible_ms = heappop(self._ends)
+            if count := self._counts.pop(visible_ms):
+                yield visible_ms, count
+
+    def next_ms(self) -> int | None:
+        """When the next delay ends, None if nothing is delayed."""
+        return self._ends[0] if self._ends else None

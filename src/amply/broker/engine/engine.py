@@ -1,0 +1,313 @@
+"""The engine: every queue of the broker, and the one door through which they change.
+
+`decide` is a deterministic function of the state, the command and the time. It returns what to answer, what to make
+durable before that answer leaves, which parked receives are answered too, and what to look up on disk.
+"""
+
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from amply.broker.engine import declarations
+from amply.broker.engine.commands import (
+    ChangeVisibility,
+    Command,
+    CreateQueue,
+    Delete,
+    DeleteQueue,
+    GiveBack,
+    Observe,
+    PurgeQueue,
+    QueueKey,
+    Receive,
+    Send,
+    SetQueueAttributes,
+    TagQueue,
+    Tick,
+    Unpark,
+    UnparkAll,
+    UntagQueue,
+)
+from amply.broker.engine.decision import UNSETTLED, Decision, Find, ReadAged, ReadReady
+from amply.broker.engine.queue import StandardQueue
+from amply.broker.engine.window import WindowSize
+from amply.broker.sqs.faults import QUEUE_DOES_NOT_EXIST, Fault
+from amply.broker.sqs.limits import AWS, Limits
+from amply.broker.sqs.names import parse_queue_arn, queue_arn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    from amply.broker.engine.records import Content, Entry, QueueRecord
+
+    Found: TypeAlias = dict[int, Entry | None]
+
+# All windows together; a queue's share shrinks when there are very many queues.
+WINDOWS_SIZE_BYTES = 64 * 1024 * 1024
+WINDOW_SIZE_BYTES_MIN = 64 * 1024
+
+
+class Engine:
+    """The state of a broker. It is not thread-safe: one caller at a time."""
+
+    def __init__(self, region: str, *, limits: Limits = AWS, last_seq: int = 0, last_id: int = 0) -> None:
+        self.region = region
+        self.limits = limits
+        self.queues: dict[QueueKey, StandardQueue] = {}
+        self.removed_queues: dict[QueueKey, int] = {}  # when names were given up, for the 60 s rule
+        self.last_id = last_id
+        self._last_seq = last_seq
+        self._by_shelf: dict[int, StandardQueue] = {}
+        self._alarms: list[tuple[int, QueueKey]] = []  # heap of when queues want to be advanced
+        self._alarm_of: dict[QueueKey, int] = {}  # the earliest of them for each queue; others are stale
+        self._verbs: dict[type, Callable[[Any, int, Decision], object]] = {
+            Send: self._send,
+            Receive: self._receive,
+            Delete: self._delete,
+            ChangeVisibility: self._change_visibility,
+            GiveBack: self._give_back,
+            Unpark: self._unpark,
+            UnparkAll: self._unpark_all,
+            Tick: self._tick,
+            Observe: self._observe,
+            CreateQueue: self._declaring(declarations.create_queue),
+            DeleteQueue: self._declaring(declarations.delete_queue),
+            PurgeQueue: self._declaring(declarations.purge_queue),
+            SetQueueAttributes: self._declaring(declarations.set_queue_attributes),
+            TagQueue: self._declaring(declarations.tag_queue),
+            UntagQueue: self._declaring(declarations.untag_queue),
+        }
+
+    def decide(self, command: Command, now_ms: int) -> Decision:
+        """Carry out a command. A Fault leaves everything as it was, but for time having passed."""
+        decision = Decision()
+        decision.answer = self._verbs[type(command)](command, now_ms, decision)
+        return decision
+
+    def next_ms(self) -> int | None:
+        """When a `Tick` is due, None if nothing waits for time to pass."""
+        alarms = self._alarms
+        while alarms and self._alarm_of.get(alarms[0][1]) != alarms[0][0]:
+            heappop(alarms)
+        return alarms[0][0] if alarms else None
+
+    # Queues
+
+    def queue(self, key: QueueKey) -> StandardQueue:
+        """The queue; Fault QueueDoesNotExist."""
+        queue = self.queues.get(key)
+        if queue is None:
+            raise Fault(QUEUE_DOES_NOT_EXIST)
+        return queue
+
+    def arn(self, key: QueueKey) -> str:
+        """The ARN of a queue of this name, whether it exists or not."""
+        return queue_arn(self.region, *key)
+
+    def queue_by_arn(self, arn: str) -> StandardQueue | None:
+        """The queue with this ARN, None if there is none here."""
+        parts = parse_queue_arn(arn)
+        if parts is None or parts[0] != self.region:
+            return None
+        return self.queues.get((parts[1], parts[2]))
+
+    def add_queue(self, record: "QueueRecord") -> StandardQueue:
+        """A queue that is new to this engine."""
+        arn = self.arn((record.account, record.name))
+        queue = StandardQueue(record, arn, self.limits, self.window_size())
+        self.queues[record.account, record.name] = queue
+        self._by_shelf[record.shelf] = queue
+        return queue
+
+    def drop_queue(self, key: QueueKey, now_ms: int) -> StandardQueue:
+        """Forget the queue and its messages."""
+        queue = self.queues.pop(key)
+        del self._by_shelf[queue.record.shelf]
+        self._alarm_of.pop(key, None)
+        recent_ms = now_ms - self.limits.recreate_interval_s * 1000
+        self.removed_queues = {key: ms for key, ms in self.removed_queues.items() if ms > recent_ms} | {key: now_ms}
+        return queue
+
+    def empty_queue(self, queue: StandardQueue, record: "QueueRecord") -> None:
+        """Put the queue on a new, empty shelf."""
+        del self._by_shelf[queue.record.shelf]
+        self._by_shelf[record.shelf] = queue
+        queue.declare(record)
+        queue.empty(self.window_size())
+
+    def window_size(self) -> WindowSize:
+        """What one queue may hold in memory, given how many there are."""
+        share = WINDOWS_SIZE_BYTES // (len(self.queues) + 1)
+        return WindowSize(size_bytes=max(WINDOW_SIZE_BYTES_MIN, min(share, WindowSize().size_bytes)))
+
+    def dead_letters_of(self, queue: StandardQueue) -> StandardQueue | None:
+        """Where the queue's dead letters go, None if it has no redrive policy or the target is gone."""
+        return self.queue_by_arn(queue.redrive.dead_letter_target_arn) if queue.redrive else None
+
+    def new_id(self) -> int:
+        """A number for a queue or a shelf, never used before."""
+        self.last_id += 1
+        return self.last_id
+
+    # Messages
+
+    def _advanced(self, key: QueueKey, now_ms: int, decision: Decision) -> StandardQueue:
+        queue = self.queue(key)
+        queue.advance(now_ms, decision)
+        return queue
+
+    def _settle(self, queue: StandardQueue, now_ms: int, decision: Decision) -> None:
+        """The end of every command on a queue: answer who can be answered, and know when to look again."""
+        served = [queue]
+        for touched in served:
+            dead_letters = self.dead_letters_of(touched) if touched.redrive else None
+            if len(touched.parking):
+                touched.serve(now_ms, dead_letters, decision)
+            # What went to the dead letter queue may be waited for there.
+            if dead_letters is not None and len(dead_letters.parking) and dead_letters not in served:
+                dead_letters.advance(now_ms, decision)
+                served.append(dead_letters)
+            self._set_alarm(touched)
+
+    def _set_alarm(self, queue: StandardQueue) -> None:
+        """Wake no later than the queue needs it; waking too early does no harm."""
+        next_ms = queue.next_ms()
+        if next_ms is None:
+            return
+        key = (queue.record.account, queue.record.name)
+        alarm_ms = self._alarm_of.get(key)
+        if alarm_ms is None or next_ms < alarm_ms:
+            heappush(self._alarms, (next_ms, key))
+            self._alarm_of[key] = next_ms
+
+    def _send(self, command: Send, now_ms: int, decision: Decision) -> None:
+        queue = self._advanced(command.key, now_ms, decision)
+        first_seq = self._last_seq + 1
+        self._last_seq += len(command.messages)
+        queue.send(first_seq, command.messages, now_ms, decision)
+        self._settle(queue, now_ms, decision)
+
+    def _receive(self, command: Receive, now_ms: int, decision: Decision) -> object:
+        queue = self._advanced(command.key, now_ms, decision)
+        answer = queue.receive(command, now_ms, self.dead_letters_of(queue), decision)
+        self._settle(queue, now_ms, decision)
+        return UNSETTLED if answer is None else answer
+
+    def _delete(self, command: Delete, now_ms: int, decision: Decision, found: "Found | None" = None) -> object:
+        queue = self._advanced(command.key, now_ms, decision)
+        found = found or {}
+        if self._must_find(queue, [receipt.seq for receipt in command.receipts], found, command, decision):
+            return UNSETTLED
+        queue.delete(command.receipts, found, now_ms, decision)
+        self._settle(queue, now_ms, decision)
+        return None
+
+    def _change_visibility(
+        self, command: ChangeVisibility, now_ms: int, decision: Decision, found: "Found | None" = None
+    ) -> object:
+        queue = self._advanced(command.key, now_ms, decision)
+        found = found or {}
+        if self._must_find(queue, [change.receipt.seq for change in command.changes], found, command, decision):
+            return UNSETTLED
+        answer = [queue.change_visibility(change, found, now_ms, decision) for change in command.changes]
+        self._settle(queue, now_ms, decision)
+        return answer
+
+    def _must_find(
+        self,
+        queue: StandardQueue,
+        seqs: list[int],
+        found: "Found",
+        command: "Delete | ChangeVisibility",
+        decision: Decision,
+    ) -> bool:
+        """Whether the command has to wait for a look-up on disk; asks for it if so."""
+        unknown = queue.unknown(seqs)
+        if all(seq in found for seq in unknown):
+            return False
+        queue.find(unknown, command, decision)
+        self._set_alarm(queue)
+        return True
+
+    def _give_back(self, command: GiveBack, now_ms: int, decision: Decision) -> None:
+        queue = self.queues.get(command.key)
+        if queue is not None:
+            queue.advance(now_ms, decision)
+            queue.give_back(command, now_ms, decision)
+            self._settle(queue, now_ms, decision)
+
+    def _unpark(self, command: Unpark, now_ms: int, decision: Decision) -> None:
+        queue = self.queues.get(command.key)
+        if queue is not None and queue.parking.leave(command.ticket):
+            queue.advance(now_ms, decision)
+            self._settle(queue, now_ms, decision)
+
+    def _unpark_all(self, _: UnparkAll, now_ms: int, decision: Decision) -> None:
+        for queue in self.queues.values():
+            decision.woken += [(ticket, []) for ticket in queue.parking.pop_all()]
+            queue.advance(now_ms, decision)
+            self._set_alarm(queue)
+
+    def _tick(self, _: Tick, now_ms: int, decision: Decision) -> None:
+        while (alarm_ms := self.next_ms()) is not None and alarm_ms <= now_ms:
+            key = heappop(self._alarms)[1]
+            del self._alarm_of[key]
+            queue = self._advanced(key, now_ms, decision)
+            self._settle(queue, now_ms, decision)
+
+    def _observe(self, command: Observe, now_ms: int, decision: Decision) -> StandardQueue:
+        return self._advanced(command.key, now_ms, decision)
+
+    def _declaring(
+        self, verb: "Callable[[Engine, Any, int, Decision], object]"
+    ) -> "Callable[[Any, int, Decision], object]":
+        def declare(command: "Any", now_ms: int, decision: Decision) -> object:
+            answer = verb(self, command, now_ms, decision)
+            queue = self.queues.get(command.key)
+            if queue is not None:
+                queue.advance(now_ms, decision)
+                self._settle(queue, now_ms, decision)
+            return answer
+
+        return declare
+
+    # What was looked up on disk
+
+    def ready_were_read(
+        self,
+        read: ReadReady,
+        messages: "list[tuple[Entry, Content]]",
+        damaged: list[int],
+        now_ms: int,
+        *,
+        is_last: bool,
+    ) -> Decision:
+        """The answer to a `ReadReady`."""
+        decision = Decision()
+        if (queue := self._by_shelf.get(read.shelf)) is not None:
+            queue.ready_were_read(read, messages, damaged, is_last=is_last)
+            queue.advance(now_ms, decision)
+            self._settle(queue, now_ms, decision)
+        return decision
+
+    def aged_were_read(
+        self, read: ReadAged, entries: "list[Entry]", next_oldest_ms: int | None, now_ms: int
+    ) -> Decision:
+        """The answer to a `ReadAged`."""
+        decision = Decision()
+        if (queue := self._by_shelf.get(read.shelf)) is not None:
+            queue.aged_were_read(read, entries, next_oldest_ms, now_ms, decision)
+            queue.advance(now_ms, decision)
+            self._settle(queue, now_ms, decision)
+        return decision
+
+    def were_found(self, find: Find, entries: "list[Entry]", now_ms: int) -> Decision:
+        """The answer to a `Find`: carries on with the command that needed it. Its answer may be `UNSETTLED` again."""
+        decision = Decision()
+        queue = self._by_shelf.get(find.shelf)
+        found: Found = dict.fromkeys(find.seqs) if queue is None else queue.were_found(find, entries)
+        if isinstance(find.then, Delete):
+            decision.answer = self._delete(find.then, now_ms, decision, found)
+        else:
+            decision.answer = self._change_visibility(find.then, now_ms, decision, found)
+        return decision
