@@ -71,8 +71,4 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output left (`amply topology show | head`). Python would complain again on exit.
-        output.abandon_stdout()
-        return 0
     return ended if isinstance(ended, int) else 0

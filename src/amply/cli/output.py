@@ -4,7 +4,6 @@ Text that comes from outside (a queue's name, a task's arguments, an error) is m
 """
 
 import json
-import os
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -66,13 +65,6 @@ def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)  # leaves out colour when NO_COLOR is set
-
-
-def abandon_stdout() -> None:
-    """Write no more to stdout, whose reader has left."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def _escape(character: str) -> str:

@@ -42,7 +42,7 @@ def check(file: Path | None) -> None:
     for warning in warnings:
         output.say(f"Warning: {describe(path, warning)}")
     counts = f"{len(declared.queues)} queues, {len(declared.routes)} routes, {len(declared.workers)} worker services"
-    output.say(f"{path} can be used: {counts}, {len(warnings)} warnings.")
+    output.say(f"{path} can be used: {counts}; warnings: {len(warnings)}.")
 
 
 def _path(file: Path | None) -> Path:

@@ -150,7 +150,8 @@ class Value:
             return "a mapping"
         if isinstance(self._node, yaml.SequenceNode):
             return "a list"
-        return repr(self._node.value[:100]) if self._node.value else "empty"
+        text = self._node.value[:100]
+        return repr(text) if self._is_scalar(_STRING) else text or "empty"
 
 
 def read(path: Path, report: Report) -> Value | None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from amply.broker.sqs.attributes import SETTABLE, AttributeRule
 from amply.broker.sqs.faults import Fault
 from amply.broker.sqs.limits import AWS
 from amply.broker.sqs.names import FIFO_SUFFIX, check_queue_name, is_account, parse_queue_arn
@@ -19,20 +20,9 @@ PACKAGED = Path(__file__).with_name("amply.yaml")
 # The most processes one worker service may have; a typing error should not take a machine down.
 CONCURRENCY_MAX = 1000
 
-# AWS API reference, SetQueueAttributes.
-_NUMBERS = {
-    "VisibilityTimeout": (0, AWS.visibility_timeout_s_max),
-    "MessageRetentionPeriod": (AWS.retention_s_min, AWS.retention_s_max),
-    "MaximumMessageSize": (AWS.message_size_bytes_min, AWS.message_size_bytes_max),
-    "ReceiveMessageWaitTimeSeconds": (0, AWS.wait_time_s_max),
-    "DelaySeconds": (0, AWS.delay_s_max),
-}
-_CHOICES = {
-    "FifoQueue": ("true",),
-    "ContentBasedDeduplication": ("true", "false"),
-    "DeduplicationScope": ("queue", "messageGroup"),
-    "FifoThroughputLimit": ("perQueue", "perMessageGroupId"),
-}
+# JSON texts of a queue's permissions; who may use a queue is not declared here.
+_POLICIES = {"Policy", "RedriveAllowPolicy"}
+_ATTRIBUTES = tuple(name for name in SETTABLE if name not in _POLICIES)
 
 _NAME_MEANING = (
     f"1 to {AWS.queue_name_length_max} letters, digits, hyphens and underscores (and {FIFO_SUFFIX} last for FIFO)"
@@ -87,13 +77,11 @@ def _queue(value: Value, region: str, account: str) -> Queue:
     attributes: dict[str, str] = {}
     redrive = None
     if "Attributes" in members:
-        for name, attribute in members["Attributes"].members((*_NUMBERS, *_CHOICES, "RedrivePolicy")).items():
+        for name, attribute in members["Attributes"].members(_ATTRIBUTES).items():
             if name == "RedrivePolicy":
                 redrive = _redrive(attribute, region, account)
-                continue
-            setting = attribute.number(*_NUMBERS[name]) if name in _NUMBERS else attribute.choice(_CHOICES[name])
-            if setting is not None:
-                attributes[name] = str(setting)
+            elif (setting := _setting(attribute, SETTABLE[name])) is not None:
+                attributes[name] = setting
     return Queue(
         name=_text(members, "QueueName", _is_queue_name, _NAME_MEANING),
         celery_name=_text(members, "CeleryName", _is_queue_name, _NAME_MEANING) if "CeleryName" in members else None,
@@ -102,23 +90,40 @@ def _queue(value: Value, region: str, account: str) -> Queue:
     )
 
 
+def _setting(value: Value, rule: AttributeRule) -> str | None:
+    """An attribute as SQS keeps it; None after an error."""
+    if rule.range:
+        number = value.number(*rule.range)
+        return None if number is None else str(number)
+    if rule.is_boolean:
+        return value.choice(("true", "false"))
+    if rule.values:
+        return value.choice(rule.values)
+    return value.text(bool, "text")
+
+
 def _redrive(value: Value, region: str, account: str) -> RedrivePolicy:
     known = ("deadLetterTargetArn", "maxReceiveCount")
     members = value.members(known, required=known)
-    target = ""
-    if "deadLetterTargetArn" in members:
-        arn = members["deadLetterTargetArn"].text(bool, f"an ARN, or {_ELIDED_ARN}<QueueName>")
-        parts = parse_queue_arn(arn.replace(_ELIDED_ARN, f"arn:aws:sqs:{region}:{account}:", 1))
-        if parts is None:
-            members["deadLetterTargetArn"].reject(f"{arn[:200]!r} is no queue's ARN; write {_ELIDED_ARN}<QueueName>")
-        elif parts[:2] != (region, account):
-            members["deadLetterTargetArn"].reject(
-                f"is in {parts[0]} of account {parts[1]}; SQS wants it where the queue is, in {region} of {account}"
-            )
-        else:
-            target = parts[2]
+    target = _target(members["deadLetterTargetArn"], region, account) if "deadLetterTargetArn" in members else ""
     count = members["maxReceiveCount"].number(1, AWS.receive_count_max) if "maxReceiveCount" in members else None
     return RedrivePolicy(target, count or 0)
+
+
+def _target(value: Value, region: str, account: str) -> str:
+    """The name of the queue that an ARN stands for; "" after an error."""
+    arn = value.text(bool, f"an ARN, or {_ELIDED_ARN}<QueueName>")
+    if arn.startswith(_ELIDED_ARN) and _is_queue_name(arn.removeprefix(_ELIDED_ARN)):
+        return arn.removeprefix(_ELIDED_ARN)
+    parts = parse_queue_arn(arn)
+    if parts is None:
+        if arn:
+            value.reject(f"{arn[:200]!r} is no queue's ARN; write {_ELIDED_ARN}<QueueName>")
+        return ""
+    if account and parts[:2] != (region, account):
+        value.reject(f"is in {parts[0]} of account {parts[1]}; it must be in the queue's, {region} of {account}")
+        return ""
+    return parts[2]
 
 
 def _route(value: Value) -> Route:

@@ -7,13 +7,14 @@ the loader has already said why.
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
+from amply.broker.sqs.attributes import SETTABLE, validate
+from amply.broker.sqs.faults import Fault
 from amply.broker.sqs.limits import AWS
 from amply.broker.sqs.names import FIFO_SUFFIX
 from amply.topology.model import DEFAULT_CELERY_QUEUE, Queue, RedrivePolicy, Topology
 
 Broken: TypeAlias = tuple[str, str]
 
-_FIFO_ONLY = ("FifoQueue", "ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit")
 _DAY_S = 86_400
 
 
@@ -23,7 +24,7 @@ def broken(topology: Topology) -> Iterator[Broken]:
     yield from _repeated((f"queues[{i}].CeleryName", q.celery_name or "") for i, q in enumerate(topology.queues))
     yield from _repeated((f"routes[{i}].task", route.task) for i, route in enumerate(topology.routes))
     yield from _repeated((f"workers[{i}].service", worker.name) for i, worker in enumerate(topology.workers))
-    yield from _fifo(topology)
+    yield from _attributes(topology)
     yield from _celery_names(topology)
     yield from _redrives(topology)
     yield from _references(topology)
@@ -57,17 +58,19 @@ def _repeated(named: Iterable[tuple[str, str]]) -> Iterator[Broken]:
             yield field, f"{name} is already the name of {first[name].rpartition('.')[0]}"
 
 
-def _fifo(topology: Topology) -> Iterator[Broken]:
+def _attributes(topology: Topology) -> Iterator[Broken]:
     for i, queue in enumerate(topology.queues):
         field = f"queues[{i}].Attributes"
         if queue.is_fifo and "FifoQueue" not in queue.attributes:
             yield field, f"{queue.name} ends with {FIFO_SUFFIX}, so it must have FifoQueue: true"
-        for name in _FIFO_ONLY:
-            if not queue.is_fifo and name in queue.attributes:
-                yield f"{field}.{name}", f"is only for FIFO queues, whose QueueName ends with {FIFO_SUFFIX}"
-        limit, scope = queue.attributes.get("FifoThroughputLimit"), queue.attributes.get("DeduplicationScope")
-        if limit == "perMessageGroupId" and scope != "messageGroup":
-            yield f"{field}.FifoThroughputLimit", "perMessageGroupId needs DeduplicationScope: messageGroup"
+        misplaced = [name for name in queue.attributes if SETTABLE[name].is_fifo_only and not queue.is_fifo]
+        for name in misplaced:
+            yield f"{field}.{name}", f"is only for FIFO queues, whose QueueName ends with {FIFO_SUFFIX}"
+        if not misplaced:
+            try:
+                validate(queue.attributes, is_fifo=queue.is_fifo, creating=True)
+            except Fault as fault:
+                yield field, fault.message
         if queue.celery_name and queue.celery_name.endswith(FIFO_SUFFIX) != queue.is_fifo:
             yield f"queues[{i}].CeleryName", f"kombu wants {FIFO_SUFFIX} at the end of both names or of neither"
 
