@@ -1,0 +1,43 @@
+"""The AWS JSON 1.0 protocol: bodies into requests, results and faults into bodies."""
+
+import msgspec
+
+from amply.broker.sqs.actions import ACTIONS, Action
+from amply.broker.sqs.faults import SERIALIZATION, Fault
+from amply.broker.sqs.shapes import RequestShape, ResultShape
+
+CONTENT_TYPE = b"application/x-amz-json-1.0"
+
+_TARGET_PREFIX = "AmazonSQS."
+_DECODERS = {name: msgspec.json.Decoder(action.request) for name, action in ACTIONS.items()}
+_BY_TARGET = {(_TARGET_PREFIX + name).encode(): action for name, action in ACTIONS.items()}
+_ENCODER = msgspec.json.Encoder()
+_NAMESPACE = {True: "com.amazonaws.sqs", False: "com.amazon.coral.service"}
+
+
+def action_of(target: bytes) -> Action | None:
+    """The action that an X-Amz-Target header names."""
+    return _BY_TARGET.get(target)
+
+
+def decode(action: Action, body: bytes) -> RequestShape:
+    """The request in a body; Fault SerializationException if it is not JSON, or not of the action's types."""
+    try:
+        return _DECODERS[action.name].decode(body or b"{}")
+    except RecursionError:
+        raise Fault(SERIALIZATION, "The JSON is nested too deep.") from None
+    except UnicodeDecodeError:
+        raise Fault(SERIALIZATION, "The JSON is not valid UTF-8.") from None
+    except ValueError as error:  # msgspec's own: it names the member, never its value
+        raise Fault(SERIALIZATION, str(error)) from None
+
+
+def encode(result: ResultShape | None) -> bytes:
+    """A result's body; an action without result answers an empty object."""
+    return b"{}" if result is None else _ENCODER.encode(result)
+
+
+def encode_fault(fault: Fault) -> bytes:
+    """A fault's body. The code that older SDKs look for travels in a header."""
+    row = fault.row
+    return _ENCODER.encode({"__type": f"{_NAMESPACE[row.is_modelled]}#{row.shape}", "message": fault.message})

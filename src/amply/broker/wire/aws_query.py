@@ -1,0 +1,152 @@
+"""The AWS Query protocol's requests: form fields such as `Attribute.1.Name` into typed requests.
+
+Lists and maps are flattened into numbered fields. Nothing is ever allocated by a number that a client sent.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import inspect
+
+from amply.broker.sqs.actions import Action
+from amply.broker.sqs.faults import INVALID_PARAMETER_VALUE, MALFORMED_QUERY_STRING, Fault, missing_parameter
+from amply.broker.sqs.shapes import RequestShape
+
+# The largest legal request: ten entries, each with five fields, ten attributes of four fields, and a trace header.
+FIELDS_MAX = 640
+_DEPTH_MAX = 8  # SendMessageBatchRequestEntry.1.MessageAttribute.1.Value.StringListValue.1 has seven
+
+# A field's text, or the fields below it.
+_Node: TypeAlias = "str | dict[str, Any]"
+_Read: TypeAlias = Callable[[_Node, str], Any]
+
+
+def read_fields(text: bytes | str) -> dict[str, str]:
+    """The fields of a form or a query string. Of several with one name the last counts; Fault MalformedQueryString."""
+    try:
+        if isinstance(text, bytes):
+            text = text.decode()
+        return dict(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MAX))
+    except UnicodeDecodeError:
+        raise Fault(MALFORMED_QUERY_STRING, "The parameters are not valid UTF-8.") from None
+    except ValueError:
+        raise Fault(MALFORMED_QUERY_STRING, f"The request has more than {FIELDS_MAX} parameters.") from None
+
+
+def decode(action: Action, fields: Mapping[str, str]) -> RequestShape:
+    """The request that the fields describe; those that the action does not know are ignored, as SQS does.
+
+    Fault InvalidParameterValue or MissingParameter. An absent batch is an empty one: the protocol cannot tell them
+    apart.
+    """
+    members = _reader(action)(_nest(fields), "")
+    if action.entry_required:
+        members.setdefault("Entries", [])
+    try:
+        return msgspec.convert(members, action.request, strict=False)
+    except ValueError as error:
+        raise Fault(INVALID_PARAMETER_VALUE, f"A parameter is invalid. Reason: {error}.") from None
+
+
+def _nest(fields: Mapping[str, str]) -> dict[str, Any]:
+    root: dict[str, Any] = {}
+    for name, value in fields.items():
+        *heads, last = name.split(".", _DEPTH_MAX)
+        node = root
+        for head in heads:
+            node = node.setdefault(head, {})
+            if not isinstance(node, dict):
+                raise _invalid_name(name)
+        if node.setdefault(last, value) is not value:
+            raise _invalid_name(name)
+    return root
+
+
+@cache
+def _reader(action: Action) -> _Read:
+    return _struct_reader(inspect.type_info(action.request), action.query_names)
+
+
+def _struct_reader(info: inspect.Type, names: Mapping[str, str]) -> _Read:
+    if not isinstance(info, inspect.StructType):
+        raise TypeError(f"{info} is not a structure")
+    members = [
+        (field.encode_name, names.get(field.encode_name, field.encode_name), _member_reader(field, names))
+        for field in info.fields
+    ]
+
+    def read(node: _Node, path: str) -> dict[str, Any]:
+        if isinstance(node, str):
+            raise _invalid_name(path)
+        prefix = f"{path}." if path else ""
+        return {
+            member: read_member(node[query_name], prefix + query_name)
+            for member, query_name, read_member in members
+            if query_name in node
+        }
+
+    return read
+
+
+def _member_reader(field: inspect.Field, names: Mapping[str, str]) -> _Read:
+    is_tags = names.get(field.encode_name) == "Tag"
+    return _type_reader(field.type, names, "Key" if is_tags else "Name")
+
+
+def _type_reader(info: inspect.Type, names: Mapping[str, str], key_name: str) -> _Read:
+    if isinstance(info, inspect.UnionType):  # T | None
+        info = next(option for option in info.types if not isinstance(option, inspect.NoneType))
+    if isinstance(info, inspect.StructType):
+        return _struct_reader(info, names)
+    if isinstance(info, inspect.ListType):
+        return _list_reader(_type_reader(info.item_type, names, key_name))
+    if isinstance(info, inspect.DictType):
+        return _map_reader(_type_reader(info.value_type, names, key_name), key_name)
+    return _read_text
+
+
+def _list_reader(read_element: _Read) -> _Read:
+    def read(node: _Node, path: str) -> list[Any]:
+        return [read_element(child, child_path) for child, child_path in _numbered(node, path)]
+
+    return read
+
+
+def _map_reader(read_value: _Read, key_name: str) -> _Read:
+    def read(node: _Node, path: str) -> dict[str, Any]:
+        pairs: dict[str, Any] = {}
+        for child, child_path in _numbered(node, path):
+            if isinstance(child, str):
+                raise _invalid_name(child_path)
+            for part in (key_name, "Value"):
+                if part not in child:
+                    raise missing_parameter(f"{child_path}.{part}")
+            key = _read_text(child[key_name], f"{child_path}.{key_name}")
+            pairs[key] = read_value(child["Value"], f"{child_path}.Value")
+        return pairs
+
+    return read
+
+
+def _read_text(node: _Node, path: str) -> str:
+    if not isinstance(node, str):
+        raise _invalid_name(path)
+    return node
+
+
+def _numbered(node: _Node, path: str) -> Iterator[tuple[_Node, str]]:
+    """The children 1, 2, 3 ... of a list, which must have no others."""
+    if isinstance(node, str):
+        raise _invalid_name(path)
+    for number in range(1, len(node) + 1):
+        child = node.get(str(number))
+        if child is None:
+            raise missing_parameter(f"{path}.{number}")
+        yield child, f"{path}.{number}"
+
+
+def _invalid_name(name: str) -> Fault:
+    return Fault(INVALID_PARAMETER_VALUE, f"The parameter {name} is not of the form that this action takes.")
