@@ -1,0 +1,122 @@
+-- Each block is named by its first line. A block that ends in one row of question marks may be widened to many rows.
+
+-- name: state
+SELECT commits, last_ms, last_seq, last_id, secret, checksum FROM state;
+
+-- name: make_state
+INSERT INTO state (one, commits, last_ms, last_seq, last_id, secret, checksum) VALUES (1, ?, ?, ?, ?, ?, ?);
+
+-- name: put_state
+UPDATE state SET commits = ?, last_ms = ?, last_seq = ?, last_id = ?, checksum = ?;
+
+-- name: queues
+SELECT q.queue_id, q.shelf, q.account, q.name, q.attributes, q.tags, q.created_ms, q.modified_ms, q.purged_ms,
+    s.messages, (SELECT min(e.sent_ms) FROM entry AS e WHERE e.shelf = q.shelf)
+FROM queue AS q LEFT JOIN shelf AS s ON s.shelf = q.shelf
+ORDER BY q.queue_id;
+
+-- name: removed_queues
+SELECT account, name, removed_ms FROM removed_queue WHERE removed_ms > ?;
+
+-- name: in_flight
+SELECT seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn
+FROM entry
+WHERE shelf = ? AND visible_ms > ? AND receive_count > 0
+ORDER BY visible_ms, seq;
+
+-- name: delayed
+SELECT visible_ms, count(*) FROM entry WHERE shelf = ? AND visible_ms > ? AND receive_count = 0 GROUP BY visible_ms;
+
+-- name: ready
+SELECT e.seq, e.shelf, e.sent_ms, e.visible_ms, e.receive_count, e.first_received_ms, e.dead_letter_source_arn,
+    CAST(m.message_id AS BLOB), CAST(m.body AS BLOB), CAST(m.sender_id AS BLOB), CAST(m.attributes AS BLOB),
+    CAST(m.trace_header AS BLOB), CAST(m.group_id AS BLOB), m.checksum
+FROM entry AS e LEFT JOIN message AS m ON m.seq = e.seq
+WHERE e.shelf = ? AND (e.visible_ms, e.seq) > (?, ?) AND e.visible_ms <= ?
+ORDER BY e.visible_ms, e.seq
+LIMIT ?;
+
+-- name: oldest
+SELECT seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn
+FROM entry
+WHERE shelf = ?
+ORDER BY sent_ms, seq
+LIMIT ?;
+
+-- name: find
+SELECT seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn
+FROM entry
+WHERE seq IN (VALUES (?));
+
+-- name: add_messages
+INSERT INTO message (seq, message_id, body, sender_id, attributes, trace_header, group_id, checksum)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_entries
+INSERT INTO entry (seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn)
+VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: reschedule_entries
+-- Only what a receive changes, so that the index by sent_ms is left alone.
+INSERT INTO entry (seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (seq) DO UPDATE SET
+    visible_ms = excluded.visible_ms,
+    receive_count = excluded.receive_count,
+    first_received_ms = excluded.first_received_ms;
+
+-- name: move_entries
+INSERT INTO entry (seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (seq) DO UPDATE SET
+    shelf = excluded.shelf,
+    sent_ms = excluded.sent_ms,
+    visible_ms = excluded.visible_ms,
+    receive_count = excluded.receive_count,
+    first_received_ms = excluded.first_received_ms,
+    dead_letter_source_arn = excluded.dead_letter_source_arn;
+
+-- name: remove_messages
+DELETE FROM message WHERE seq IN (VALUES (?));
+
+-- name: remove_entries
+DELETE FROM entry WHERE seq IN (VALUES (?));
+
+-- name: tally
+INSERT INTO shelf (shelf, messages) VALUES (?, ?)
+ON CONFLICT (shelf) DO UPDATE SET messages = messages + excluded.messages;
+
+-- name: quarantine
+UPDATE entry SET shelf = 0 WHERE seq IN (VALUES (?));
+
+-- name: put_queue
+INSERT INTO queue (queue_id, shelf, account, name, attributes, tags, created_ms, modified_ms, purged_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (queue_id) DO UPDATE SET
+    shelf = excluded.shelf,
+    attributes = excluded.attributes,
+    tags = excluded.tags,
+    modified_ms = excluded.modified_ms,
+    purged_ms = excluded.purged_ms;
+
+-- name: remove_queue
+DELETE FROM queue WHERE queue_id = ?;
+
+-- name: remember_removed
+INSERT INTO removed_queue (account, name, removed_ms) VALUES (?, ?, ?)
+ON CONFLICT (account, name) DO UPDATE SET removed_ms = excluded.removed_ms;
+
+-- name: forget_removed
+DELETE FROM removed_queue WHERE removed_ms <= ?;
+
+-- name: abandoned
+SELECT shelf FROM shelf WHERE shelf <> 0 AND shelf NOT IN (SELECT shelf FROM queue) LIMIT 1;
+
+-- name: abandoned_seqs
+SELECT seq FROM entry WHERE shelf = ? ORDER BY visible_ms, seq LIMIT ?;
+
+-- name: forget_shelf
+DELETE FROM shelf WHERE shelf = ?;
+
+-- name: shelves
+SELECT queue_id, shelf FROM queue;

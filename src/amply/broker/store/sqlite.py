@@ -1,0 +1,229 @@
+"""The durable store: the broker's facts in one SQLite database. Knows records and rows, never SQS's rules.
+
+Used from one thread. The event loop's thread runs beside it, and every step of a statement hands Python's lock over
+and takes it back; so many rows go into few statements.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from amply.broker.engine.records import Change, Content, Entry, QueuePut, QueueRecord, QueueRemoved
+from amply.broker.sqs import limits
+from amply.broker.store import rows
+from amply.broker.store.database import Database, Execute
+from amply.broker.store.named_sql import QUERIES, stretches, widened
+from amply.broker.store.net import NetEffect, net_effects
+from amply.broker.store.port import Aged, Page, QueueState, Room, Snapshot, StoreFull
+
+_MIB = 1 << 20
+_REMEMBERED_MS = limits.AWS.recreate_interval_s * 1000
+_QUARANTINE = 0  # a shelf that no queue has
+_CLEARED_A_TEND = 1000
+
+_log = logging.getLogger(__name__)
+
+
+class SqliteStore:
+    """A `Store` in `folder`, which is made if it is missing.
+
+    `reserve_bytes` of the disk are kept free of new messages, so that receives and deletes can still be written.
+    `ballast_bytes` more lie in a file that is given up when even that is gone. Raises `StoreLocked`, `StoreTooNew`,
+    `StoreDamaged`, `StoreFull`, or `StoreError` if the folder is not private.
+    """
+
+    def __init__(self, folder: Path, *, reserve_bytes: int = 64 * _MIB, ballast_bytes: int = 16 * _MIB) -> None:
+        self._database = Database(folder, reserve_bytes, ballast_bytes)
+        with self._database.guarded():
+            self._shelves: dict[int, int] = dict(self._database.execute(QUERIES["shelves"]))  # by queue_id
+        self._quarantined: set[int] = set()
+        self._may_have_abandoned = True
+
+    @property
+    def last_ms(self) -> int:
+        """The broker time of the last commit, in epoch milliseconds; 0 for a new store."""
+        return self._database.state.last_ms
+
+    def load(self, now_ms: int) -> Snapshot:
+        """Everything that is in flight, delayed or declared at `now_ms`."""
+        execute = self._database.execute
+        with self._database.guarded():
+            removed = execute(QUERIES["removed_queues"], (now_ms - _REMEMBERED_MS,))
+            state = self._database.state
+            return Snapshot(
+                queues=[self._queue_state(row, now_ms) for row in execute(QUERIES["queues"]).fetchall()],
+                removed_queues={(account, name): removed_ms for account, name, removed_ms in removed},
+                last_seq=state.last_seq,
+                last_id=state.last_id,
+                secret=state.secret,
+            )
+
+    def _queue_state(self, row: rows.Row, now_ms: int) -> QueueState:
+        *columns, messages, oldest_sent_ms = row
+        queue = rows.queue_of(columns)
+        later = (queue.shelf, now_ms)
+        return QueueState(
+            queue=queue,
+            messages=messages,
+            in_flight=[rows.entry_of(entry) for entry in self._database.execute(QUERIES["in_flight"], later)],
+            delayed=dict(self._database.execute(QUERIES["delayed"], later)),
+            oldest_sent_ms=oldest_sent_ms,
+        )
+
+    def commit(self, changes: Sequence[Change], now_ms: int) -> None:
+        """Make the changes durable, all or nothing. On return they survive a power cut."""
+        if not changes:
+            return
+        effects = list(net_effects(changes, self._quarantined))
+
+        def work(execute: Execute) -> None:
+            for effect in effects:
+                if isinstance(effect, NetEffect):
+                    _write_messages(execute, effect)
+                elif isinstance(effect, QueuePut):
+                    _write_queue(execute, effect.queue)
+                else:
+                    _write_removed_queue(execute, effect, now_ms)
+
+        queues = [effect.queue for effect in effects if isinstance(effect, QueuePut)]
+        self._database.write(
+            work,
+            last_ms=now_ms,
+            last_seq=max((effect.last_seq for effect in effects if isinstance(effect, NetEffect)), default=0),
+            last_id=max((max(queue.queue_id, queue.shelf) for queue in queues), default=0),
+        )
+        self._follow_queues(effects)
+
+    def _follow_queues(self, effects: Iterable[NetEffect | QueuePut | QueueRemoved]) -> None:
+        for effect in effects:
+            if isinstance(effect, QueuePut):
+                self._shelves[effect.queue.queue_id] = effect.queue.shelf
+                self._may_have_abandoned = True
+            elif isinstance(effect, QueueRemoved):
+                self._shelves.pop(effect.queue_id, None)
+                self._may_have_abandoned = True
+
+    def ready(self, shelf: int, after: tuple[int, int], until_ms: int, count: int, size_bytes: int) -> Page:
+        """Up to `count` messages with (visible_ms, seq) > `after` and visible_ms <= `until_ms`, in that order."""
+        messages: list[tuple[Entry, Content]] = []
+        damaged: list[int] = []
+        is_last = True
+        if shelf not in self._shelves.values():
+            return Page(messages, damaged, is_last)
+        with self._database.guarded():
+            found = self._database.execute(QUERIES["ready"], (shelf, *after, until_ms, count + 1))
+            for row in found:
+                content_and_size = rows.content_of(row[0], row[7:])
+                if content_and_size is None:
+                    damaged.append(row[0])
+                    continue
+                content, size = content_and_size
+                size_bytes -= size
+                if len(messages) == count or (messages and size_bytes < 0):
+                    is_last = False
+                    break
+                messages.append((rows.entry_of(row[:7]), content))
+            else:
+                is_last = len(messages) + len(damaged) <= count
+            found.close()
+        if damaged:
+            self._quarantine(shelf, damaged)
+        return Page(messages, damaged, is_last)
+
+    def _quarantine(self, shelf: int, seqs: list[int]) -> None:
+        _log.error("shelf %d: the stored messages %s do not match their checksums and are quarantined", shelf, seqs)
+
+        def work(execute: Execute) -> None:
+            _each(execute, "quarantine", [(seq,) for seq in seqs])
+            execute(QUERIES["tally"], (shelf, -len(seqs)))
+            execute(QUERIES["tally"], (_QUARANTINE, len(seqs)))
+
+        self._database.write(work)
+        self._quarantined.update(seqs)
+
+    def find(self, seqs: Sequence[int]) -> list[Entry]:
+        """Those of the messages that exist, by rising seq."""
+        live = set(self._shelves.values())
+        wanted = sorted(set(seqs))
+        with self._database.guarded():
+            return [
+                rows.entry_of(row)
+                for width, stretch in stretches(wanted)
+                for row in self._database.execute(widened("find", width), stretch)
+                if row[1] in live
+            ]
+
+    def sent_before(self, shelf: int, before_ms: int, count: int) -> Aged:
+        """Up to `count` messages with sent_ms < `before_ms`, oldest first."""
+        entries: list[Entry] = []
+        if shelf not in self._shelves.values():
+            return Aged(entries, None)
+        with self._database.guarded():
+            for row in self._database.execute(QUERIES["oldest"], (shelf, count + 1)).fetchall():
+                entry = rows.entry_of(row)
+                if entry.sent_ms >= before_ms or len(entries) == count:
+                    return Aged(entries, entry.sent_ms)
+                entries.append(entry)
+        return Aged(entries, None)
+
+    def tend(self) -> Room:
+        """Clear a little of the abandoned shelves, look after the reserve."""
+        try:
+            if self._may_have_abandoned:
+                self._clear_abandoned()
+            return self._database.room()
+        except StoreFull:
+            return Room(is_full=True, free_bytes=0)
+
+    def _clear_abandoned(self) -> None:
+        with self._database.guarded():
+            found = self._database.execute(QUERIES["abandoned"]).fetchone()
+            if found is None:
+                self._may_have_abandoned = False
+                return
+            (shelf,) = found
+            seqs = self._database.execute(QUERIES["abandoned_seqs"], (shelf, _CLEARED_A_TEND)).fetchall()
+
+        def work(execute: Execute) -> None:
+            _each(execute, "remove_messages", seqs)
+            _each(execute, "remove_entries", seqs)
+            execute(QUERIES["tally"], (shelf, -len(seqs)))
+            if len(seqs) < _CLEARED_A_TEND:
+                execute(QUERIES["forget_shelf"], (shelf,))
+
+        self._database.write(work)
+
+    def close(self) -> None:
+        """Give the folder up. Nothing committed is lost without it."""
+        self._database.close()
+
+
+def _write_messages(execute: Execute, effect: NetEffect) -> None:
+    added = effect.added.items()
+    _each(execute, "add_messages", [rows.message_row(seq, content) for seq, (_, content) in added])
+    _each(execute, "add_entries", [rows.entry_row(entry) for _, (entry, _) in added])
+    _each(execute, "reschedule_entries", [rows.entry_row(entry) for entry in effect.rescheduled.values()])
+    _each(execute, "move_entries", [rows.entry_row(entry) for entry in effect.moved.values()])
+    removed = [(seq,) for seq in effect.removed]
+    _each(execute, "remove_entries", removed)
+    _each(execute, "remove_messages", removed)
+    for shelf, messages in effect.tally.items():
+        if messages:
+            execute(QUERIES["tally"], (shelf, messages))
+
+
+def _write_queue(execute: Execute, queue: QueueRecord) -> None:
+    execute(QUERIES["put_queue"], rows.queue_row(queue))
+    execute(QUERIES["tally"], (queue.shelf, 0))
+
+
+def _write_removed_queue(execute: Execute, removed: QueueRemoved, now_ms: int) -> None:
+    execute(QUERIES["remove_queue"], (removed.queue_id,))
+    execute(QUERIES["forget_removed"], (now_ms - _REMEMBERED_MS,))
+    execute(QUERIES["remember_removed"], (removed.account, removed.name, removed.removed_ms))
+
+
+def _each(execute: Execute, name: str, all_rows: Sequence[rows.Row]) -> None:
+    """Run the named statement for all rows, in as few steps as the prepared widths allow."""
+    for width, stretch in stretches(all_rows):
+        execute(widened(name, width), [value for row in stretch for value in row])
