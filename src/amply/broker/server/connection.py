@@ -7,7 +7,7 @@ looks like (`answer`), or what a request means (the handler).
 import asyncio
 import logging
 import socket
-from enum import Enum, auto
+from enum import IntEnum, auto
 from functools import partial
 from math import inf
 from typing import Final, cast
@@ -42,7 +42,7 @@ _NO_SEAT: Final = refusal(503, "ServiceUnavailable", "Too many connections.")
 log = logging.getLogger(__name__)
 
 
-class _Stage(Enum):
+class _Stage(IntEnum):
     IDLE = auto()  # nothing of the next request is here
     HEAD = auto()
     BODY = auto()
@@ -59,7 +59,6 @@ _DEADLINES_S: Final = {
     _Stage.CHOKED: WRITE_DEADLINE_S,
     _Stage.LEAVING: WRITE_DEADLINE_S,
 }
-_NOT_READING: Final = frozenset({_Stage.ANSWERING, _Stage.ANSWERED, _Stage.CHOKED})
 
 
 class Connection(asyncio.Protocol):
@@ -112,13 +111,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         stage = self._stage
-        if stage in _NOT_READING:
+        if stage is _Stage.IDLE or stage is _Stage.HEAD or stage is _Stage.BODY:
+            self._refusal = self._reader.feed(data)
+            self._take_turns()
+        elif stage is not _Stage.LEAVING:
             self._ahead += data
             if len(self._ahead) > AHEAD_MAX_BYTES:
                 self._transport.pause_reading()
-        elif stage is not _Stage.LEAVING:
-            self._refusal = self._reader.feed(data)
-            self._take_turns()
 
     def eof_received(self) -> None:
         """A client that closes, or half-closes, waits for nothing. Returning None closes the transport."""
@@ -233,7 +232,7 @@ class Connection(asyncio.Protocol):
         self._refusal = self._reader.feed(data)
 
     def _is_connected(self) -> bool:
-        """Ask the kernel, which knows of a FIN or reset before the event loop has read it. True where it cannot tell."""
+        """What the kernel says, which knows of a FIN or reset before the event loop does. True where it cannot tell."""
         if _TCP_INFO is None:
             return True
         try:

@@ -34,17 +34,15 @@ class RequestReader:
 
     __slots__ = (
         "_body",
+        "_fed_bytes",
         "_framing_bytes",
-        "_head_bytes",
-        "_head_fed_bytes",
-        "_head_lines",
         "_headers",
         "_line",
+        "_lines",
         "_max_body_bytes",
         "_method",
         "_parser",
         "_refusal",
-        "_target",
         "_url",
         "arrived",
         "awaits_continue",
@@ -62,17 +60,24 @@ class RequestReader:
         self.body_bytes = 0
         self._max_body_bytes = max_body_bytes
         self._refusal: Response | None = None
+        self._fed_bytes = 0  # since the head began; a little too many, never too few
+        self._framing_bytes = 0  # since the last byte of body
         self._url = b""
+        self._lines: list[tuple[bytes, bytes]] = []  # headers as they came; behind the head, trailers
         self._headers: dict[bytes, bytes] = {}
-        self._head_bytes = self._head_lines = self._head_fed_bytes = self._framing_bytes = 0
-        self._method = self._target = ""
+        self._method = ""
         self._line = KEEP
         self._body: list[bytes] = []
         self._parser = httptools.HttpRequestParser(self)
 
     def feed(self, data: bytes) -> Response | None:
-        """Parse. Complete requests are in `arrived` afterwards; returns the refusal that ends the connection, if any."""
-        arrived_before, body_before = len(self.arrived), self.body_bytes
+        """Parse; complete requests are in `arrived` afterwards. Returns the refusal that ends the connection, if any.
+
+        The parser reports a header line when it is complete, and cannot stop between two requests. So what is
+        unfinished is bounded here, after each feed, by what was fed; what is complete is bounded in the callbacks.
+        """
+        arrived_before, body_bytes_before = len(self.arrived), self.body_bytes
+        self._fed_bytes = self._fed_bytes + len(data) if self.in_head else len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
@@ -83,13 +88,12 @@ class RequestReader:
         if self.closing:
             return None  # what comes behind the last request is nothing to us
         if self._refusal is None and self.in_head:
-            # The parser reports a header line when it is complete; this bounds the one that never ends.
-            if len(self.arrived) == arrived_before:  # else an unknown part of the bytes was of the requests before
-                self._head_fed_bytes += len(data)
-            if self._head_fed_bytes - len(self._url) > HEADER_BLOCK_MAX_BYTES:
+            if len(self.arrived) != arrived_before:  # an unknown part of the bytes was of the requests before
+                self._fed_bytes = 0
+            if self._fed_bytes - len(self._url) > HEADER_BLOCK_MAX_BYTES:
                 self._refusal = _too_large_head()
         elif self._refusal is None and self.in_body:
-            self._framing_bytes = self._framing_bytes + len(data) if self.body_bytes == body_before else 0
+            self._framing_bytes = self._framing_bytes + len(data) if self.body_bytes == body_bytes_before else 0
             if self._framing_bytes > CHUNK_FRAMING_MAX_BYTES:
                 self._refusal = refusal(400, "BadRequest", "The chunked body carries more framing than content.")
         return self._refusal
@@ -101,10 +105,9 @@ class RequestReader:
             raise _Refused
         self.in_head = True
         self._url = b""
-        self._headers = {}
-        self._head_bytes = self._head_lines = self._head_fed_bytes = self._framing_bytes = 0
-        self.body_bytes = 0
+        self._lines = []
         self._body = []
+        self.body_bytes = self._framing_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -112,26 +115,15 @@ class RequestReader:
             self._refuse(414, "UriTooLong", f"The request target is longer than {TARGET_MAX_BYTES} bytes.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.in_head:
-            self._refuse(400, "BadRequest", "Trailers behind a chunked body are not supported.")
-        self._head_bytes += len(name) + len(value) + 4
-        self._head_lines += 1
-        if self._head_bytes > HEADER_BLOCK_MAX_BYTES or self._head_lines > HEADER_LINES_MAX:
-            self._refusal = _too_large_head()
-            raise _Refused
-        name = name.lower()
-        value = value.strip(b" \t")
-        headers = self._headers
-        if name in headers:
-            if name == b"host":
-                self._refuse(400, "BadRequest", "The request has more than one Host header.")
-            # As a list, never "last one wins": a client and a proxy before us must not see two different values.
-            value = headers[name] + b"," + value
-        headers[name] = value
+        self._lines.append((name, value))
 
     def on_headers_complete(self) -> None:
-        parser, headers = self._parser, self._headers
-        version = parser.get_http_version()
+        parser = self._parser
+        headers = self._headers = self._collect_headers()
+        keep_alive = parser.should_keep_alive()
+        # Only HTTP/1.1 keeps alive without being asked. Asking for the version costs more than the rest of these rules.
+        plain = keep_alive and b"connection" not in headers and b"proxy-connection" not in headers
+        version = "1.1" if plain else parser.get_http_version()
         if version not in {"1.1", "1.0"}:
             self._refuse(505, "HttpVersionNotSupported", "This server speaks HTTP/1.1 and HTTP/1.0.")
         self._method = parser.get_method().decode("ascii")
@@ -143,15 +135,12 @@ class RequestReader:
             self._refuse(400, "BadRequest", "This server does not change protocols: leave the Upgrade header out.")
         if not self._url.startswith(b"/") or not self._url.isascii():
             self._refuse(400, "BadRequest", "The request target must be a path that starts with a slash.")
-        self._target = self._url.decode("ascii")
         if b"expect" in headers or b"content-encoding" in headers or b"transfer-encoding" in headers:
             self._check_seldom_headers(version)
-        if int(headers.get(b"content-length", b"0")) > self._max_body_bytes:
+        if b"content-length" in headers and int(headers[b"content-length"]) > self._max_body_bytes:
             self._refuse_body()
-        if not parser.should_keep_alive():
-            self._line = CLOSE
-        else:
-            self._line = KEEP if version == "1.1" else KEEP_HTTP_1_0
+        self._line = CLOSE if not keep_alive else KEEP if version == "1.1" else KEEP_HTTP_1_0
+        self._lines = []
         self.in_head = False
         self.in_body = True
 
@@ -162,16 +151,34 @@ class RequestReader:
         self._body.append(data)
 
     def on_message_complete(self) -> None:
+        if self._lines:
+            self._refuse(400, "BadRequest", "Trailers behind a chunked body are not supported.")
         self.in_body = self.awaits_continue = False
         body = self._body
         content = body[0] if len(body) == 1 else b"".join(body)
-        self._body = []
-        line = self._line
-        if len(self.arrived) == PIPELINE_MAX - 1:
-            line = CLOSE
+        line = CLOSE if len(self.arrived) == PIPELINE_MAX - 1 else self._line
         if line is CLOSE:
             self.closing = True
-        self.arrived.append((Request(self._method, self._target, self._headers, content), line))
+        self.arrived.append((Request(self._method, self._url.decode("ascii"), self._headers, content), line))
+
+    def _collect_headers(self) -> dict[bytes, bytes]:
+        lines = self._lines
+        if len(lines) > HEADER_LINES_MAX or (
+            self._fed_bytes > HEADER_BLOCK_MAX_BYTES  # else it cannot be
+            and sum(len(name) + len(value) + 4 for name, value in lines) > HEADER_BLOCK_MAX_BYTES
+        ):
+            self._refusal = _too_large_head()
+            raise _Refused
+        headers = {name.lower(): value.strip(b" \t") for name, value in lines}
+        if len(headers) == len(lines):
+            return headers
+        headers = {}
+        for name, value in ((name.lower(), value.strip(b" \t")) for name, value in lines):
+            if name == b"host" and name in headers:
+                self._refuse(400, "BadRequest", "The request has more than one Host header.")
+            # As a list, never "last one wins": a proxy before us must not have seen another value than we do.
+            headers[name] = headers[name] + b"," + value if name in headers else value
+        return headers
 
     def _check_seldom_headers(self, version: str) -> None:
         headers = self._headers
@@ -182,7 +189,7 @@ class RequestReader:
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             self._refuse(400, "BadRequest", "Compressed requests are not supported: leave Content-Encoding out.")
         transfer = headers.get(b"transfer-encoding")
-        # The parser refuses Transfer-Encoding next to Content-Length; a body that only its end delimits goes here.
+        # The parser refuses Transfer-Encoding next to Content-Length, in any order.
         if transfer is not None and (transfer.lower() != b"chunked" or version != "1.1"):
             self._refuse(400, "BadRequest", "The only Transfer-Encoding is chunked, and only in HTTP/1.1.")
 
