@@ -1,5 +1,7 @@
 """A wrong topology file is refused with file, line, field and reason, and with all of its errors at once."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,12 +91,20 @@ def test_an_error_names_file_line_field_and_reason(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "error"),
     [
-        ("region: eu-central-1", "region: europe", "1: region: must be an AWS region like eu-central-1; it is 'europe'"),
+        (
+            "region: eu-central-1",
+            "region: europe",
+            "1: region: must be an AWS region like eu-central-1; it is 'europe'",
+        ),
         ("'123456789012'", "123456789012", "2: account: must be an AWS account id of 12 digits; it is 123456789012; "),
         ("'123456789012'", "'1234'", "2: account: must be an AWS account id of 12 digits; it is '1234'"),
         ("region: eu-central-1\n", "", "1: region is missing"),
         ("routes:", "rotes:", "14: rotes: unknown key; did you mean routes?"),
-        ("VisibilityTimeout", "visibilityTimeout", "7: queues[0].Attributes.visibilityTimeout: unknown key; did you mean"),
+        (
+            "VisibilityTimeout",
+            "visibilityTimeout",
+            "7: queues[0].Attributes.visibilityTimeout: unknown key; did you mean",
+        ),
         ("MessageRetentionPeriod: 1209600", "Zzz: 1", "13: queues[1].Attributes.Zzz: unknown key; known are Delay"),
         ("VisibilityTimeout: 60", "Policy: '{}'", "7: queues[0].Attributes.Policy: unknown key"),
         ("account:", "region: us-east-1\naccount:", "2: region: is given twice, first on line 1"),
@@ -114,14 +124,26 @@ def test_an_error_names_file_line_field_and_reason(tmp_path):
         ("VisibilityTimeout: 60", "SqsManagedSseEnabled: maybe", "must be true or false; it is 'maybe'"),
         ("VisibilityTimeout: 60", "FifoQueue: true", "FifoQueue: is only for FIFO queues, whose QueueName ends with"),
         ("VisibilityTimeout: 60", "KmsMasterKeyId: k\n      SqsManagedSseEnabled: true", "one type of server-side"),
-        ("maxReceiveCount: 3", "maxReceiveCount: 0", "10: queues[0].Attributes.RedrivePolicy.maxReceiveCount: 0 is out"),
+        (
+            "maxReceiveCount: 3",
+            "maxReceiveCount: 0",
+            "10: queues[0].Attributes.RedrivePolicy.maxReceiveCount: 0 is out",
+        ),
         ("maxReceiveCount: 3", "maxReceiveCount: 1001", "1001 is outside 1..1000"),
         ("        maxReceiveCount: 3\n", "", "8: queues[0].Attributes.RedrivePolicy: maxReceiveCount is missing"),
-        ("...:dead", "...:gone", "9: queues[0].Attributes.RedrivePolicy.deadLetterTargetArn: there is no queue gone in"),
+        (
+            "...:dead",
+            "...:gone",
+            "9: queues[0].Attributes.RedrivePolicy.deadLetterTargetArn: there is no queue gone in",
+        ),
         ("...:dead", "...:main", "a queue cannot be its own dead letter queue"),
         ("...:dead", "...:a b", "is no queue's ARN; write arn:aws:sqs:...:<QueueName>"),
         ("arn:aws:sqs:...:dead", "dead", "'dead' is no queue's ARN"),
-        ("...:dead", "us-east-1:123456789012:dead", "is in us-east-1 of account 123456789012; it must be in the queue's"),
+        (
+            "...:dead",
+            "us-east-1:123456789012:dead",
+            "is in us-east-1 of account 123456789012; it must be in the queue's",
+        ),
         ("QueueName: dead", "QueueName: main", "11: queues[1].QueueName: main is already the name of queues[0]"),
         ("QueueName: dead", "QueueName: de/ad", "queues[1].QueueName: must be 1 to 80 letters"),
         ("QueueName: dead", f"QueueName: {'d' * 81}", "queues[1].QueueName: must be 1 to 80 letters"),
@@ -150,8 +172,10 @@ def test_one_error_is_one_line(errors):
 
 
 def test_all_errors_are_told_at_once_in_the_order_of_the_lines(errors):
-    text = changed("VisibilityTimeout: 60", "VisibilityTimeout: x").replace("region: eu", "region: 5").replace(
-        "concurrency: 1", "concurrency: many"
+    text = (
+        changed("VisibilityTimeout: 60", "VisibilityTimeout: x")
+        .replace("region: eu", "region: 5")
+        .replace("concurrency: 1", "concurrency: many")
     )
     lines = errors(text)
     assert [line.split(":")[0] for line in lines] == ["1", "7", "21"]
@@ -194,7 +218,10 @@ def test_a_full_arn_and_quoted_numbers_are_taken_as_sqs_takes_them(tmp_path):
         ("region: \x07\n", "1: is not YAML: the character 0x0007 is not allowed"),
         (b"region: x\naccount: \xff\n", "2: byte 0xff is not UTF-8; save the file as UTF-8"),
         ("region: x".encode("utf-16"), "1: byte 0xff is not UTF-8"),
-        ("region: !!python/object/apply:os.system ['x']\n", "1: region: must be an AWS region like eu-central-1; it is a"),
+        (
+            "region: !!python/object/apply:os.system ['x']\n",
+            "1: region: must be an AWS region like eu-central-1; it is a",
+        ),
         ("? [a, b]\n: c\n", "1: ?: unknown key"),
         ("a: &a [x]\nb: *a\n", "2: the alias *a is not supported; write the value out"),
         ("a: &a [*a]\n", "1: the alias *a is not supported"),
@@ -218,7 +245,11 @@ def test_a_file_that_cannot_be_read_is_an_error_with_the_next_step(tmp_path):
     ("old", "new", "warning"),
     [
         ("Period: 1209600", "Period: 345600", "6: queues[0].Attributes.MessageRetentionPeriod"),
-        ("maxReceiveCount: 3", "maxReceiveCount: 1000\n      MessageRetentionPeriod: 60", "10: queues[0].Attributes.Redr"),
+        (
+            "maxReceiveCount: 3",
+            "maxReceiveCount: 1000\n      MessageRetentionPeriod: 60",
+            "10: queues[0].Attributes.Redr",
+        ),
         ("VisibilityTimeout: 60", "DelaySeconds: 0", "4: queues[0]"),
         ("QueueName: dead", "QueueName: dead\n    CeleryName: sick", "12: queues[1].CeleryName"),
         ("QueueName: dead", "QueueName: dead\n    CeleryName: sick", "11: queues[1]"),
@@ -233,7 +264,5 @@ def test_no_damage_to_the_file_makes_anything_but_a_topology_or_errors(tmp_path_
     text = PACKAGED.read_text()
     path = tmp_path_factory.mktemp("damaged") / "amply.yaml"
     path.write_bytes((text[:start] + put + text[start + length :]).encode(errors="surrogatepass"))
-    try:
-        load(path)
-    except TopologyError as error:
-        assert error.findings
+    with suppress(TopologyError):
+        assert load(path).work_queues
