@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import inspect
 
-from amply.broker.sqs.actions import Action
+from amply.broker.sqs.actions import ACTIONS, Action
 from amply.broker.sqs.faults import INVALID_PARAMETER_VALUE, MALFORMED_QUERY_STRING, Fault, missing_parameter
 from amply.broker.sqs.shapes import RequestShape
 
@@ -42,7 +42,7 @@ def decode(action: Action, fields: Mapping[str, str]) -> RequestShape:
     Fault InvalidParameterValue or MissingParameter. An absent batch is an empty one: the protocol cannot tell them
     apart.
     """
-    members = _reader(action)(_nest(fields), "")
+    members = _reader(action.name)(_nest(fields), "")
     if action.entry_required:
         members.setdefault("Entries", [])
     try:
@@ -66,7 +66,8 @@ def _nest(fields: Mapping[str, str]) -> dict[str, Any]:
 
 
 @cache
-def _reader(action: Action) -> _Read:
+def _reader(action_name: str) -> _Read:
+    action = ACTIONS[action_name]
     return _struct_reader(inspect.type_info(action.request), action.query_names)
 
 

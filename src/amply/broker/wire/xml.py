@@ -5,10 +5,11 @@ XML is only ever written here, never read.
 
 import re
 from base64 import b64encode
+from functools import cache
 from typing import Any, TypeAlias
 
 import msgspec
-from msgspec.structs import fields
+from msgspec import structs
 
 from amply.broker.sqs.actions import Action
 from amply.broker.sqs.faults import Fault
@@ -20,9 +21,7 @@ NAMESPACE = "http://queue.amazonaws.com/doc/2012-11-05/"
 
 UNKNOWN_OPERATION_BODY = b"<UnknownOperationException/>"
 
-# Characters with an entity of their own, and those that XML 1.0 cannot carry at all.
-_SPECIAL = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#xD;"}
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _REPLACEMENT = "\ufffd"
 
 # The JSON form of a Query answer spells these in its own way.
@@ -33,7 +32,9 @@ _Shape: TypeAlias = ResultShape | MessageAttributeValue
 
 def escape(text: str) -> str:
     """Text for an element. A character that XML cannot carry becomes U+FFFD; stored messages hold none."""
-    return _SPECIAL.sub(lambda match: _ENTITIES.get(match[0], _REPLACEMENT), text)
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = text.replace('"', "&quot;").replace("\r", "&#xD;")
+    return text if text.isprintable() else _FORBIDDEN.sub(_REPLACEMENT, text)
 
 
 def write_result(action: Action, result: ResultShape | None, request_id: str) -> bytes:
@@ -62,8 +63,10 @@ def write_result_as_json(action: Action, result: ResultShape | None, request_id:
     response: dict[str, Any] = {"ResponseMetadata": {"RequestId": request_id}}
     if result is not None:
         response[f"{action.name}Result"] = {
-            _JSON_NAMES.get(field.encode_name, field.encode_name): _json_value(getattr(result, field.name), action)
-            for field in fields(result)
+            _JSON_NAMES.get(aws_name, aws_name): _json_value(
+                getattr(result, member), _key_name(action.query_names.get(aws_name, aws_name))
+            )
+            for member, aws_name in _members(type(result))
         }
     return msgspec.json.encode({f"{action.name}Response": response})
 
@@ -74,14 +77,20 @@ def write_fault_as_json(fault: Fault, request_id: str) -> bytes:
     return msgspec.json.encode({"Error": error, "RequestId": request_id})
 
 
+@cache
+def _members(shape_type: type[_Shape]) -> tuple[tuple[str, str], ...]:
+    """The members of a shape: Python's name and AWS's."""
+    return tuple((field.name, field.encode_name) for field in structs.fields(shape_type))
+
+
 def _fault_type(fault: Fault) -> str:
     return "Sender" if fault.row.is_sender else "Receiver"
 
 
 def _write_members(parts: list[str], shape: _Shape, action: Action) -> None:
-    for field in fields(shape):
-        value = getattr(shape, field.name)
-        name = action.query_names.get(field.encode_name, field.encode_name)
+    for member, aws_name in _members(type(shape)):
+        value = getattr(shape, member)
+        name = action.query_names.get(aws_name, aws_name)
         if isinstance(value, list):
             for element in value:
                 _write_element(parts, name, element, action)
@@ -114,14 +123,13 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _json_value(value: object, action: Action) -> object:
+def _json_value(value: object, key_name: str = "Name") -> object:
     if isinstance(value, list):
-        return [_json_value(element, action) for element in value] or None
+        return [_json_value(element) for element in value] or None
     if isinstance(value, dict):
-        pairs = [{"Name": key, "Value": _json_value(element, action)} for key, element in value.items()]
-        return pairs or None
+        return [{key_name: key, "Value": _json_value(element)} for key, element in value.items()] or None
     if isinstance(value, _Shape):
-        return {field.encode_name: _json_value(getattr(value, field.name), action) for field in fields(value)}
+        return {aws_name: _json_value(getattr(value, member)) for member, aws_name in _members(type(value))}
     return value
 
 
