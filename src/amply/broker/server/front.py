@@ -1,0 +1,36 @@
+"""The front desk: a request's bytes become a call to the service, and its outcome becomes the response's bytes."""
+
+from typing import TYPE_CHECKING
+
+from amply import ids
+from amply.broker.wire import protocols
+
+if TYPE_CHECKING:
+    from amply.broker.server.hall import Cancel, Respond
+    from amply.broker.service.service import Outcome, Service
+    from amply.broker.wire.http import Request
+
+
+class Front:
+    """A `Handler` that speaks SQS. Callers without a 12-digit access key belong to `default_account`.
+
+    `base_url` is what queue URLs are made from; None takes the host that each caller used.
+    """
+
+    def __init__(self, service: "Service", *, default_account: str, base_url: str | None = None) -> None:
+        self._service = service
+        self._default_account = default_account
+        self._base_url = base_url
+
+    def __call__(self, request: "Request", respond: "Respond") -> "Cancel | None":
+        exchange = protocols.read(
+            request, default_account=self._default_account, base_url=self._base_url, request_id=ids.request_id()
+        )
+        if exchange.call is None:
+            respond(protocols.write(exchange, exchange.fault))
+            return None
+
+        def answer(outcome: "Outcome") -> bool:
+            return respond(protocols.write(exchange, outcome))
+
+        return self._service.submit(exchange.call, answer)
