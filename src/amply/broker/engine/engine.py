@@ -169,6 +169,11 @@ class Engine:
                 served.append(dead_letters)
             self._set_alarm(touched)
 
+    def set_alarms(self) -> None:
+        """Look at every queue: the state was just restored."""
+        for queue in self.queues.values():
+            self._set_alarm(queue)
+
     def _set_alarm(self, queue: StandardQueue) -> None:
         """Wake no later than the queue needs it; waking too early does no harm."""
         next_ms = queue.next_ms()

@@ -150,14 +150,14 @@ class StandardQueue:
 
     def receive(
         self, poll: "Receive", now_ms: int, dead_letters: "StandardQueue | None", decision: Decision
-    ) -> list[Delivery] | None:
+    ) -> list[Delivery] | Fault | None:
         """Answer a receive at once with what is there, or park it and answer None.
 
         At SQS's cap on messages in flight a short poll is refused with OverLimit, a long one waits (sqs-spec 4.5).
         """
         wait_s = self.wait_s if poll.wait_s is None else poll.wait_s
         if wait_s == 0 and not self._has_room_in_flight():
-            raise Fault(OVER_LIMIT, "Too many messages in flight. Delete messages, or wait until they become visible.")
+            return Fault(OVER_LIMIT, "Too many messages in flight. Delete some, or wait until they become visible.")
         if deliveries := self._take(poll, now_ms, dead_letters, decision):
             return deliveries
         if wait_s == 0 and not self.window.on_disk:

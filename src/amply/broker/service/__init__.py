@@ -1,1 +1,1 @@
-"""The shell where law meets disk and time: dispatch, group commit, deadlines, boot. Knows no socket and no wire format."""
+"""The shell where law meets disk and time: dispatch, group commit, deadlines. Knows no socket and no wire format."""

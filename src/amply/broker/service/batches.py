@@ -1,0 +1,63 @@
+"""What the three batch actions have in common (sqs-spec 3.2). A request-level fault means that nothing was done."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from amply.broker.sqs import faults
+from amply.broker.sqs.faults import Fault
+from amply.broker.sqs.limits import Limits
+from amply.broker.sqs.shapes import BatchResultErrorEntry
+
+_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class HasId(Protocol):
+    """An entry of a batch."""
+
+    @property
+    def id(self) -> str:
+        """The caller's name for it."""
+
+
+Entry = TypeVar("Entry", bound=HasId)
+Made = TypeVar("Made")
+
+
+def check_batch(action: str, entries: Sequence[HasId], limits: Limits) -> None:
+    """The number of entries, and their ids."""
+    if not entries:
+        raise Fault(faults.EMPTY_BATCH_REQUEST, f"There should be at least one {action}RequestEntry in the request.")
+    if len(entries) > limits.batch_entries_max:
+        raise Fault(
+            faults.TOO_MANY_ENTRIES_IN_BATCH_REQUEST,
+            f"Maximum number of entries per request are {limits.batch_entries_max}. You have sent {len(entries)}.",
+        )
+    seen: set[str] = set()
+    for entry in entries:
+        if len(entry.id) > limits.batch_id_length_max or not _ID.fullmatch(entry.id):
+            raise Fault(faults.INVALID_BATCH_ENTRY_ID)
+        if entry.id in seen:
+            raise Fault(faults.BATCH_ENTRY_IDS_NOT_DISTINCT, f"Id {entry.id} repeated.")
+        seen.add(entry.id)
+
+
+def sort_out(
+    entries: Iterable[Entry], make: Callable[[Entry], Made]
+) -> tuple[list[tuple[Entry, Made]], list[BatchResultErrorEntry]]:
+    """Make something of each entry; those for which that is a Fault are the failed ones."""
+    made: list[tuple[Entry, Made]] = []
+    failed: list[BatchResultErrorEntry] = []
+    for entry in entries:
+        try:
+            made.append((entry, make(entry)))
+        except Fault as fault:
+            failed.append(error_entry(entry.id, fault))
+    return made, failed
+
+
+def error_entry(entry_id: str, fault: Fault) -> BatchResultErrorEntry:
+    """How a batch result names a fault of one entry."""
+    return BatchResultErrorEntry(
+        id=entry_id, sender_fault=fault.row.is_sender, code=fault.row.query_code, message=fault.message
+    )

@@ -1,0 +1,168 @@
+"""Group commit: the changes of many requests in one transaction, and their answers only after it.
+
+One thread owns the store. While it commits one batch, the event loop gathers the next; a batch takes in everything that
+was decided in the meantime, so a slow disk makes batches larger and not the queue longer.
+"""
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+from typing import TYPE_CHECKING, Any
+
+from amply.broker.store.port import Snapshot, Store, StoreError, StoreFull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from amply.broker.engine.records import Change
+    from amply.clock import Clock
+
+_log = logging.getLogger(__name__)
+
+
+class _Batch:
+    """What leaves for the disk together."""
+
+    __slots__ = ("changes", "error", "looked_up", "lookups", "releases", "snapshot")
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.lookups: list[tuple[Callable[[Store], Any], Callable[[Any], None]]] = []
+        self.releases: list[Callable[[bool], None]] = []
+        self.looked_up: list[Any] = []
+        self.error: StoreError | None = None
+        self.snapshot: Snapshot | None = None  # the truth again, after a commit that the store refused
+
+
+class Committer:
+    """Carries changes to the store and answers back. All methods are called on the event loop's thread.
+
+    `on_refused` is told that a commit was refused because the disk is full, and gets the store's state to start again
+    from; `on_broken` that the store cannot be used any more. Whatever was not committed is then released as failed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: "Clock",
+        *,
+        on_refused: "Callable[[Snapshot], None]",
+        on_broken: "Callable[[StoreError], None]",
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._on_refused = on_refused
+        self._on_broken = on_broken
+        self._open = _Batch()
+        self._is_busy = False  # a batch is with the writer, or about to leave
+        self._is_broken = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._to_writer: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._writer = threading.Thread(target=self._write, name="amply-writer", daemon=True)
+        self._writer.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many changes wait for the next commit."""
+        return len(self._open.changes)
+
+    def add(self, changes: "list[Change]", release: "Callable[[bool], None]") -> None:
+        """Make changes durable; then call `release(True)`, or `release(False)` if they could not be.
+
+        Without changes, `release` follows once everything added before is durable.
+        """
+        if self._is_broken:
+            release(False)  # noqa: FBT003 - the callback's only argument
+            return
+        if not changes and not self._is_busy:
+            release(True)  # noqa: FBT003
+            return
+        batch = self._open
+        batch.changes += changes
+        batch.releases.append(release)
+        self._leave_soon()
+
+    def look_up(self, read: "Callable[[Store], Any]", take: "Callable[[Any], None]") -> None:
+        """Run `read` on the store after everything added so far, and hand `take` what it returned."""
+        if not self._is_broken:
+            self._open.lookups.append((read, take))
+            self._leave_soon()
+
+    async def close(self) -> None:
+        """Finish everything added so far, then close the store."""
+        while self._is_busy:
+            await self._idle.wait()
+        self._to_writer.put(None)
+        await self._loop.run_in_executor(None, self._writer.join)
+
+    def _leave_soon(self) -> None:
+        if not self._is_busy:
+            self._is_busy = True
+            self._idle.clear()
+            # Not at once: other requests that have arrived by now belong in the same commit.
+            self._loop.call_soon(self._leave)
+
+    def _leave(self) -> None:
+        batch, self._open = self._open, _Batch()
+        self._to_writer.put(batch)
+
+    def _write(self) -> None:
+        """The writer thread."""
+        while (batch := self._to_writer.get()) is not None:
+            try:
+                self._carry_out(batch)
+            except StoreError as error:
+                batch.error = error
+            except Exception as error:  # noqa: BLE001 - a dead writer would hang every request
+                _log.exception("the writer failed")
+                batch.error = StoreError(f"the writer failed: {error}", hint="This is a defect; please report it.")
+            with contextlib.suppress(RuntimeError):  # the loop was closed without waiting for us
+                self._loop.call_soon_threadsafe(self._came_back, batch)
+        self._store.close()
+
+    def _carry_out(self, batch: _Batch) -> None:
+        store = self._store
+        if batch.changes:
+            try:
+                store.commit(batch.changes, self._clock.now_ms())
+            except StoreFull as error:
+                batch.error = error
+                batch.snapshot = store.load(self._clock.now_ms())
+                return
+        batch.looked_up = [read(store) for read, _ in batch.lookups]
+
+    def _came_back(self, batch: _Batch) -> None:
+        if batch.error is not None:
+            self._failed(batch, batch.error)
+        else:
+            for release in batch.releases:
+                release(True)  # noqa: FBT003
+            for (_, take), found in zip(batch.lookups, batch.looked_up, strict=True):
+                take(found)
+        waiting = self._open
+        if waiting.changes or waiting.lookups:
+            self._leave()
+            return
+        self._open = _Batch()
+        self._is_busy = False
+        self._idle.set()
+        for release in waiting.releases:
+            release(True)  # noqa: FBT003
+
+    def _failed(self, batch: _Batch, error: StoreError) -> None:
+        """Nothing of the batch is durable, and what was decided since rests on it: all of it fails."""
+        releases = batch.releases + self._open.releases
+        self._open = _Batch()
+        if batch.snapshot is not None:
+            _log.error("commit refused: %s", error.message)
+            self._on_refused(batch.snapshot)
+        else:
+            self._is_broken = True
+        for release in releases:
+            release(False)  # noqa: FBT003
+        if self._is_broken:
+            self._on_broken(error)

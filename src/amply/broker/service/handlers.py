@@ -1,0 +1,45 @@
+"""The table of the 23 actions: who carries out what."""
+
+from typing import TYPE_CHECKING, Any
+
+from amply.broker.service import queues, receiving, sending
+from amply.broker.sqs.actions import ACTIONS
+from amply.broker.sqs.faults import UNSUPPORTED_OPERATION, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from amply.broker.service.service import Cancel, Respond, Service
+    from amply.broker.sqs.calls import Context
+
+    Handler = Callable[[Service, Any, Context, Respond], Cancel | None]
+
+
+def _unsupported(action: str) -> "Handler":
+    def refuse(_service: "Service", _request: Any, _context: "Context", _respond: "Respond") -> None:
+        raise Fault(UNSUPPORTED_OPERATION, f"{action} is not supported yet.")
+
+    return refuse
+
+
+_SUPPORTED: "dict[str, Handler]" = {
+    "ChangeMessageVisibility": receiving.change_message_visibility,
+    "ChangeMessageVisibilityBatch": receiving.change_message_visibility_batch,
+    "CreateQueue": queues.create_queue,
+    "DeleteMessage": receiving.delete_message,
+    "DeleteMessageBatch": receiving.delete_message_batch,
+    "DeleteQueue": queues.delete_queue,
+    "GetQueueAttributes": queues.get_queue_attributes,
+    "GetQueueUrl": queues.get_queue_url,
+    "ListQueueTags": queues.list_queue_tags,
+    "ListQueues": queues.list_queues,
+    "PurgeQueue": queues.purge_queue,
+    "ReceiveMessage": receiving.receive_message,
+    "SendMessage": sending.send_message,
+    "SendMessageBatch": sending.send_message_batch,
+    "SetQueueAttributes": queues.set_queue_attributes,
+    "TagQueue": queues.tag_queue,
+    "UntagQueue": queues.untag_queue,
+}
+
+HANDLERS: "dict[str, Handler]" = {action: _SUPPORTED.get(action) or _unsupported(action) for action in ACTIONS}

@@ -1,0 +1,54 @@
+"""What people see of a running broker, read from memory and never on a message's path."""
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+if TYPE_CHECKING:
+    from amply.broker.service.service import Service
+
+
+class QueueView(Struct, frozen=True, kw_only=True):
+    """One queue now, and what it has done since the broker started."""
+
+    account: str
+    name: str
+    visible: int
+    in_flight: int
+    delayed: int
+    parked_polls: int
+    sent: int
+    received: int
+    deleted: int
+    empty_receives: int
+    dead_lettered: int
+    expired: int
+
+
+def queue_views(service: "Service") -> list[QueueView]:
+    """Every queue, by account and name."""
+    return [
+        QueueView(
+            account=account,
+            name=name,
+            visible=queue.ready_count,
+            in_flight=len(queue.in_flight),
+            delayed=queue.delayed_count,
+            parked_polls=len(queue.parking),
+            **asdict(queue.totals),
+        )
+        for (account, name), queue in sorted(service.engine.queues.items())
+    ]
+
+
+def readiness(service: "Service") -> dict[str, object]:
+    """What `/ready` shows. `reasons` says why no work is taken; `degraded`, what part of it."""
+    degraded = []
+    if service.room is not None and service.room.is_full:
+        degraded.append("the disk is nearly full: new messages are refused, receiving and deleting go on")
+    return {
+        "reasons": ["the broker is stopping"] if service.is_stopping else [],
+        "degraded": degraded,
+        "queues": queue_views(service),
+    }

@@ -1,0 +1,184 @@
+"""The actions on queues themselves: create, delete, find, list, attributes, tags, purge."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from typing import TYPE_CHECKING
+
+from amply.broker.engine.commands import (
+    CreateQueue,
+    DeleteQueue,
+    Observe,
+    PurgeQueue,
+    SetQueueAttributes,
+    TagQueue,
+    UntagQueue,
+)
+from amply.broker.sqs.attributes import check_names, validate
+from amply.broker.sqs.faults import INVALID_PARAMETER_VALUE, UNSUPPORTED_OPERATION, Fault, invalid_parameter
+from amply.broker.sqs.names import FIFO_SUFFIX, check_queue_name, queue_url
+from amply.broker.sqs.shapes import (
+    CreateQueueRequest,
+    CreateQueueResult,
+    DeleteQueueRequest,
+    GetQueueAttributesRequest,
+    GetQueueAttributesResult,
+    GetQueueUrlRequest,
+    GetQueueUrlResult,
+    ListQueuesRequest,
+    ListQueuesResult,
+    ListQueueTagsRequest,
+    ListQueueTagsResult,
+    PurgeQueueRequest,
+    SetQueueAttributesRequest,
+    TagQueueRequest,
+    UntagQueueRequest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from amply.broker.engine.queue import StandardQueue
+    from amply.broker.service.service import Respond, Service
+    from amply.broker.sqs.calls import Context
+    from amply.broker.sqs.limits import Limits
+
+
+def create_queue(service: "Service", request: CreateQueueRequest, context: "Context", respond: "Respond") -> None:
+    """The same request again answers the same URL; one with other attributes is refused."""
+    name, attributes, tags = request.queue_name, request.attributes or {}, request.tags or {}
+    is_fifo = name.endswith(FIFO_SUFFIX) or attributes.get("FifoQueue", "").lower() == "true"
+    check_queue_name(name, is_fifo=is_fifo)
+    if is_fifo:
+        raise Fault(UNSUPPORTED_OPERATION, "FIFO queues are not supported yet.")
+    _check_tags(tags, service.limits)
+    command = CreateQueue((context.account, name), validate(attributes, is_fifo=False, creating=True), tags)
+    result = CreateQueueResult(queue_url=queue_url(context.base_url, context.account, name))
+    service.execute(command, respond, lambda _: result)
+
+
+def delete_queue(service: "Service", request: DeleteQueueRequest, context: "Context", respond: "Respond") -> None:
+    """The queue and its messages are gone when this is answered."""
+    service.execute(DeleteQueue(service.key(request.queue_url, context)), respond, lambda _: None)
+
+
+def get_queue_url(service: "Service", request: GetQueueUrlRequest, context: "Context", respond: "Respond") -> None:
+    """Where a queue answers, by its name."""
+    account = request.queue_owner_aws_account_id or context.account
+    record = service.engine.queue((account, request.queue_name)).record
+    respond(GetQueueUrlResult(queue_url=queue_url(context.base_url, record.account, record.name)))
+
+
+def list_queues(service: "Service", request: ListQueuesRequest, context: "Context", respond: "Respond") -> None:
+    """The caller's queues in order of their names, in pages if `max_results` is given (sqs-spec 2.6)."""
+    most = service.limits.list_queues_max
+    if request.max_results is not None and not 1 <= request.max_results <= most:
+        reason = f"MaxResults must be an integer between 1 and {most}."
+        raise invalid_parameter("MaxResults", request.max_results, reason)
+    after = _read_token(request.next_token) if request.next_token else ""
+    prefix = request.queue_name_prefix or ""
+    names = sorted(
+        name
+        for account, name in service.engine.queues
+        if account == context.account and name.startswith(prefix) and name > after
+    )
+    page = names[: request.max_results or most]
+    respond(
+        ListQueuesResult(
+            queue_urls=[queue_url(context.base_url, context.account, name) for name in page],
+            next_token=_token(page[-1]) if request.max_results and len(page) < len(names) else None,
+        )
+    )
+
+
+def _token(last_name: str) -> str:
+    return urlsafe_b64encode(last_name.encode()).decode()
+
+
+def _read_token(token: str) -> str:
+    try:
+        return urlsafe_b64decode(token.encode()).decode()
+    except (Base64Error, UnicodeError):
+        raise Fault(INVALID_PARAMETER_VALUE, "Invalid or expired NextToken.") from None
+
+
+def get_queue_attributes(
+    service: "Service", request: GetQueueAttributesRequest, context: "Context", respond: "Respond"
+) -> None:
+    """The attributes asked for, as far as they have a value (sqs-spec 2.2)."""
+    key = service.key(request.queue_url, context)
+    names = request.attribute_names or []
+
+    def result(queue: "StandardQueue") -> GetQueueAttributesResult:
+        values = _attribute_values(queue)
+        if "All" in names:
+            return GetQueueAttributesResult(attributes=values)
+        return GetQueueAttributesResult(attributes={name: values[name] for name in names if name in values})
+
+    service.engine.queue(key)
+    check_names(names)
+    service.execute(Observe(key), respond, result)
+
+
+def _attribute_values(queue: "StandardQueue") -> dict[str, str]:
+    record = queue.record
+    return {
+        "QueueArn": queue.arn,
+        "ApproximateNumberOfMessages": str(queue.ready_count),
+        "ApproximateNumberOfMessagesNotVisible": str(len(queue.in_flight)),
+        "ApproximateNumberOfMessagesDelayed": str(queue.delayed_count),
+        "CreatedTimestamp": str(record.created_ms // 1000),
+        "LastModifiedTimestamp": str(record.modified_ms // 1000),
+        **queue.attributes,
+    }
+
+
+def set_queue_attributes(
+    service: "Service", request: SetQueueAttributesRequest, context: "Context", respond: "Respond"
+) -> None:
+    """In force at once."""
+    key = service.key(request.queue_url, context)
+    current = service.engine.queue(key).record.attributes
+    attributes = validate(request.attributes, is_fifo=False, creating=False, current=current)
+    service.execute(SetQueueAttributes(key, attributes), respond, lambda _: None)
+
+
+def purge_queue(service: "Service", request: PurgeQueueRequest, context: "Context", respond: "Respond") -> None:
+    """Every message is gone when this is answered."""
+    service.execute(PurgeQueue(service.key(request.queue_url, context)), respond, lambda _: None)
+
+
+def tag_queue(service: "Service", request: TagQueueRequest, context: "Context", respond: "Respond") -> None:
+    """Set tags; the others stay."""
+    key = service.key(request.queue_url, context)
+    service.engine.queue(key)
+    _check_tags(request.tags, service.limits)
+    service.execute(TagQueue(key, request.tags), respond, lambda _: None)
+
+
+def untag_queue(service: "Service", request: UntagQueueRequest, context: "Context", respond: "Respond") -> None:
+    """Take tags away."""
+    key = service.key(request.queue_url, context)
+    service.execute(UntagQueue(key, request.tag_keys), respond, lambda _: None)
+
+
+def list_queue_tags(service: "Service", request: ListQueueTagsRequest, context: "Context", respond: "Respond") -> None:
+    """All tags of a queue."""
+    record = service.engine.queue(service.key(request.queue_url, context)).record
+    respond(ListQueueTagsResult(tags=record.tags))
+
+
+def _check_tags(tags: "Mapping[str, str]", limits: "Limits") -> None:
+    """AWS developer guide, "Amazon SQS cost allocation tags": lengths in characters, `aws:` is AWS's own."""
+    if len(tags) > limits.tags_max:
+        raise Fault(INVALID_PARAMETER_VALUE, f"Too many tags: at most {limits.tags_max} on a queue.")
+    for key, value in tags.items():
+        if not 1 <= len(key) <= limits.tag_key_length_max:
+            raise Fault(
+                INVALID_PARAMETER_VALUE, f"Tag keys must be between 1 and {limits.tag_key_length_max} characters long."
+            )
+        if key.lower().startswith("aws:"):
+            raise Fault(INVALID_PARAMETER_VALUE, f"Tag key {key} is invalid: the prefix aws: is reserved.")
+        if len(value) > limits.tag_value_length_max:
+            raise Fault(
+                INVALID_PARAMETER_VALUE, f"Tag values can be at most {limits.tag_value_length_max} characters long."
+            )

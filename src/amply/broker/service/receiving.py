@@ -1,0 +1,213 @@
+"""ReceiveMessage, DeleteMessage, ChangeMessageVisibility, and the batches of the last two."""
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from amply.broker.engine.commands import ChangeVisibility, Delete, VisibilityChange
+from amply.broker.engine.decision import Delivery
+from amply.broker.engine.records import Content
+from amply.broker.service.batches import check_batch, error_entry, sort_out
+from amply.broker.sqs.digests import md5_of_attributes, md5_of_body
+from amply.broker.sqs.faults import (
+    Fault,
+    invalid_parameter,
+    missing_parameter,
+    receipt_handle_is_invalid,
+    unknown_attribute,
+)
+from amply.broker.sqs.limits import Limits
+from amply.broker.sqs.messages import TRACE_HEADER
+from amply.broker.sqs.receipts import Receipt
+from amply.broker.sqs.shapes import (
+    ChangeMessageVisibilityBatchRequest,
+    ChangeMessageVisibilityBatchRequestEntry,
+    ChangeMessageVisibilityBatchResult,
+    ChangeMessageVisibilityBatchResultEntry,
+    ChangeMessageVisibilityRequest,
+    DeleteMessageBatchRequest,
+    DeleteMessageBatchRequestEntry,
+    DeleteMessageBatchResult,
+    DeleteMessageBatchResultEntry,
+    DeleteMessageRequest,
+    Message,
+    MessageAttributeValue,
+    ReceiveMessageRequest,
+    ReceiveMessageResult,
+)
+
+if TYPE_CHECKING:
+    from amply.broker.engine.queue import StandardQueue
+    from amply.broker.service.service import Cancel, Respond, Service
+    from amply.broker.sqs.calls import Context
+
+NOTHING = ReceiveMessageResult()
+
+_SYSTEM_ATTRIBUTES: dict[str, Callable[[Delivery], str | int | None]] = {
+    "SenderId": lambda delivery: delivery.content.sender_id,
+    "SentTimestamp": lambda delivery: delivery.entry.sent_ms,
+    "ApproximateReceiveCount": lambda delivery: delivery.entry.receive_count,
+    "ApproximateFirstReceiveTimestamp": lambda delivery: delivery.entry.first_received_ms,
+    "MessageGroupId": lambda delivery: delivery.content.group_id,
+    TRACE_HEADER: lambda delivery: delivery.content.trace_header,
+    "DeadLetterQueueSourceArn": lambda delivery: delivery.entry.dead_letter_source_arn,
+}
+# Known to SQS, but only FIFO queues give them values.
+_FIFO_ATTRIBUTES = frozenset({"SequenceNumber", "MessageDeduplicationId"})
+
+
+def receive_message(
+    service: "Service", request: ReceiveMessageRequest, context: "Context", respond: "Respond"
+) -> "Cancel":
+    """Answered when the receive counts are on disk; waits for messages if the request or the queue says so."""
+    key = service.key(request.queue_url, context)
+    queue = service.engine.queue(key)
+    limits = service.limits
+    count, wait_s = request.max_number_of_messages, request.wait_time_seconds
+    if count is not None and not 1 <= count <= limits.receive_messages_max:
+        reason = f"Must be between 1 and {limits.receive_messages_max}, if provided."
+        raise invalid_parameter("MaxNumberOfMessages", count, reason)
+    if wait_s is not None and not 0 <= wait_s <= limits.wait_time_s_max:
+        reason = f"Must be >= 0 and <= {limits.wait_time_s_max}, if provided."
+        raise invalid_parameter("WaitTimeSeconds", wait_s, reason)
+    _check_visibility_timeout(request.visibility_timeout, limits)
+    system_names = _system_names(request)
+    attribute_names = request.message_attribute_names or ()
+
+    def result(deliveries: list[Delivery]) -> ReceiveMessageResult:
+        if not deliveries:
+            return NOTHING
+        return ReceiveMessageResult(
+            messages=[_message(service, delivery, system_names, attribute_names) for delivery in deliveries]
+        )
+
+    return service.poll(
+        (queue.record.account, queue.record.name),
+        respond,
+        result,
+        count=1 if count is None else count,
+        visibility_timeout_s=request.visibility_timeout,
+        wait_s=wait_s,
+    )
+
+
+def _system_names(request: ReceiveMessageRequest) -> Collection[str]:
+    """Which system attributes to return; the newer member wins over the older (sqs-spec 4.2)."""
+    names = request.message_system_attribute_names or request.attribute_names
+    if not names:
+        return ()
+    if "All" in names:
+        return _SYSTEM_ATTRIBUTES
+    for name in names:
+        if name not in _SYSTEM_ATTRIBUTES and name not in _FIFO_ATTRIBUTES:
+            raise unknown_attribute(name)
+    return [name for name in names if name in _SYSTEM_ATTRIBUTES]
+
+
+def _message(
+    service: "Service", delivery: Delivery, system_names: Collection[str], attribute_names: Collection[str]
+) -> Message:
+    entry, content = delivery.entry, delivery.content
+    receipt = Receipt(delivery.queue_id, entry.seq, entry.receive_count, delivery.received_ms)
+    attributes: dict[str, str] = {}
+    for name in system_names:
+        value = _SYSTEM_ATTRIBUTES[name](delivery)
+        if value is not None:
+            attributes[name] = str(value)
+    selected = _selected(content, attribute_names) if attribute_names and content.attributes else {}
+    return Message(
+        message_id=content.message_id,
+        receipt_handle=service.receipts.issue(receipt),
+        md5_of_body=md5_of_body(content.body),
+        body=content.body,
+        attributes=attributes,
+        md5_of_message_attributes=md5_of_attributes(selected) if selected else None,
+        message_attributes=selected,
+    )
+
+
+def _selected(content: Content, names: Collection[str]) -> dict[str, MessageAttributeValue]:
+    """`All`, `.*` and `*` mean every attribute, `Foo.*` those that begin with `Foo.` (sqs-spec 4.3)."""
+    if "All" in names or ".*" in names or "*" in names:
+        return content.attributes
+    prefixes = tuple(name[:-1] for name in names if name.endswith(".*"))
+    return {
+        name: value
+        for name, value in content.attributes.items()
+        if name in names or (prefixes and name.startswith(prefixes))
+    }
+
+
+def delete_message(service: "Service", request: DeleteMessageRequest, context: "Context", respond: "Respond") -> None:
+    """Answered when the deletion is on disk: the message never comes back."""
+    key = service.key(request.queue_url, context)
+    receipt = _receipt(service, service.engine.queue(key), request.receipt_handle)
+    service.execute(Delete(key, [receipt]), respond, lambda _: None)
+
+
+def delete_message_batch(
+    service: "Service", request: DeleteMessageBatchRequest, context: "Context", respond: "Respond"
+) -> None:
+    """Each deletion succeeds or fails by itself."""
+    key = service.key(request.queue_url, context)
+    queue = service.engine.queue(key)
+    check_batch("DeleteMessageBatch", request.entries, service.limits)
+
+    def receipt(entry: DeleteMessageBatchRequestEntry) -> Receipt:
+        return _receipt(service, queue, entry.receipt_handle)
+
+    made, failed = sort_out(request.entries, receipt)
+    successful = [DeleteMessageBatchResultEntry(id=entry.id) for entry, _ in made]
+    result = DeleteMessageBatchResult(successful=successful, failed=failed)
+    service.execute(Delete(key, [receipt for _, receipt in made]), respond, lambda _: result)
+
+
+def change_message_visibility(
+    service: "Service", request: ChangeMessageVisibilityRequest, context: "Context", respond: "Respond"
+) -> None:
+    """Answered when the new visibility is on disk."""
+    key = service.key(request.queue_url, context)
+    _check_visibility_timeout(request.visibility_timeout, service.limits)
+    receipt = _receipt(service, service.engine.queue(key), request.receipt_handle)
+    change = VisibilityChange(receipt, request.receipt_handle, request.visibility_timeout)
+    service.execute(ChangeVisibility(key, [change]), respond, lambda faults: faults[0])
+
+
+def change_message_visibility_batch(
+    service: "Service", request: ChangeMessageVisibilityBatchRequest, context: "Context", respond: "Respond"
+) -> None:
+    """Each change succeeds or fails by itself."""
+    key = service.key(request.queue_url, context)
+    queue = service.engine.queue(key)
+    check_batch("ChangeMessageVisibilityBatch", request.entries, service.limits)
+
+    def change(entry: ChangeMessageVisibilityBatchRequestEntry) -> VisibilityChange:
+        if entry.visibility_timeout is None:
+            raise missing_parameter("VisibilityTimeout")
+        _check_visibility_timeout(entry.visibility_timeout, service.limits)
+        receipt = _receipt(service, queue, entry.receipt_handle)
+        return VisibilityChange(receipt, entry.receipt_handle, entry.visibility_timeout)
+
+    made, failed = sort_out(request.entries, change)
+
+    def result(faults: list[Fault | None]) -> ChangeMessageVisibilityBatchResult:
+        outcomes = [(entry.id, fault) for (entry, _), fault in zip(made, faults, strict=True)]
+        return ChangeMessageVisibilityBatchResult(
+            successful=[ChangeMessageVisibilityBatchResultEntry(id=name) for name, fault in outcomes if fault is None],
+            failed=failed + [error_entry(name, fault) for name, fault in outcomes if fault is not None],
+        )
+
+    service.execute(ChangeVisibility(key, [change for _, change in made]), respond, result)
+
+
+def _receipt(service: "Service", queue: "StandardQueue", handle: str) -> Receipt:
+    """What the handle stands for; one that another queue gave out is not valid here (sqs-spec 4.6)."""
+    receipt = service.receipts.read(handle)
+    if receipt.queue_id != queue.record.queue_id:
+        raise receipt_handle_is_invalid(handle)
+    return receipt
+
+
+def _check_visibility_timeout(timeout_s: int | None, limits: Limits) -> None:
+    if timeout_s is not None and not 0 <= timeout_s <= limits.visibility_timeout_s_max:
+        reason = f"Must be >= 0 and <= {limits.visibility_timeout_s_max}, if provided."
+        raise invalid_parameter("VisibilityTimeout", timeout_s, reason)
