@@ -44,6 +44,7 @@ class Database:
         self._path = folder
         self._reserve_bytes = reserve_bytes
         self._broken: StoreBroken | StoreDamaged | None = None
+        self._is_closed = False
         self._wal_pages = 0
         self._folder = Folder(folder)
         try:
@@ -188,7 +189,10 @@ class Database:
         return disk.f_bavail * disk.f_frsize
 
     def close(self) -> None:
-        """Close the database and give the folder up."""
+        """Close the database and give the folder up. A second time does nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         if self._broken is not None:  # nothing more is written then, not even the log's folding
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         try:

@@ -41,7 +41,7 @@ def _is_room_wanting(error: Exception, connection: apsw.Connection | None) -> bo
     if not isinstance(error, apsw.IOError) or connection is None:
         return False
     # SQLite calls only ENOSPC full; a quota and a shared memory file that cannot grow are I/O errors to it.
-    code: int = error.extendedresult  # type: ignore[attr-defined]  # in apsw's documentation, missing in its types
+    code = getattr(error, "extendedresult", 0)  # missing in apsw's types
     return code == apsw.SQLITE_IOERR_SHMSIZE or (code == apsw.SQLITE_IOERR_WRITE and connection.system_errno in NO_ROOM)
 
 

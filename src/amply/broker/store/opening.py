@@ -11,11 +11,13 @@ from amply.broker.store.named_sql import QUERIES, schema_steps
 from amply.broker.store.port import StoreDamaged, StoreTooNew
 from amply.broker.store.rows import State
 
-# auto_vacuum must be set before the first table is made; it lets a full disk get room back that messages once took.
+# For a database that has no table yet. auto_vacuum lets a full disk get the room back that messages once took.
+_FIRST_SETTINGS = """
+PRAGMA page_size = 4096;
+PRAGMA auto_vacuum = INCREMENTAL;
+"""
 # fullfsync is for macOS, whose fsync alone does not reach the disk.
 _SETTINGS = """
-PRAGMA auto_vacuum = INCREMENTAL;
-PRAGMA page_size = 4096;
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 PRAGMA fullfsync = ON;
@@ -37,8 +39,13 @@ def open_connection(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.set_busy_timeout(_BUSY_MS)
-        connection.execute(_SETTINGS)
-        _raise_schema(connection, path)
+        version = connection.pragma("user_version")
+        steps = schema_steps()
+        if version > max(steps):
+            raise _too_new(path.parent, version, max(steps))
+        connection.execute(_SETTINGS if version else _FIRST_SETTINGS + _SETTINGS)
+        for step in range(version + 1, max(steps) + 1):
+            _take_step(connection, step, steps[step])
         _check_small_tables(connection, path)
     except BaseException:
         connection.close(force=True)
@@ -53,23 +60,22 @@ def _check_small_tables(connection: apsw.Connection, path: Path) -> None:
             raise damaged(path.parent, f"table {table}: {verdict}")
 
 
-def _raise_schema(connection: apsw.Connection, path: Path) -> None:
-    steps = schema_steps()
-    version = connection.pragma("user_version")
-    if version > max(steps):
-        raise StoreTooNew(
-            f"the data folder {path.parent} has format {version}; this amply knows formats up to {max(steps)}",
-            hint="Use the version of amply that wrote it, or a newer one.",
+def _take_step(connection: apsw.Connection, step: int, script: str) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(script)
+    if step == 1:
+        new = State(commits=0, last_ms=0, last_seq=0, last_id=0, secret=secrets.token_bytes(32))
+        connection.execute(
+            QUERIES["make_state"], (new.commits, new.last_ms, new.last_seq, new.last_id, new.secret, new.checksum)
         )
-    for step in range(version + 1, max(steps) + 1):
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(steps[step])
-        if step == 1:
-            new = State(commits=0, last_ms=0, last_seq=0, last_id=0, secret=secrets.token_bytes(32))
-            connection.execute(
-                QUERIES["make_state"], (new.commits, new.last_ms, new.last_seq, new.last_id, new.secret, new.checksum)
-            )
-        connection.execute(f"PRAGMA user_version = {step}; COMMIT")
+    connection.execute(f"PRAGMA user_version = {step}; COMMIT")
+
+
+def _too_new(folder: Path, version: int, known: int) -> StoreTooNew:
+    return StoreTooNew(
+        f"the data folder {folder} has format {version}; this amply knows formats up to {known}",
+        hint="Use the version of amply that wrote it, or a newer one.",
+    )
 
 
 def read_state(connection: apsw.Connection, folder: Path) -> State:

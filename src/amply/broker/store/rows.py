@@ -84,7 +84,8 @@ def content_of(seq: int, columns: Sequence[Any]) -> tuple[Content, int] | None:
 
 
 def _checksum(seq: int, body: bytes, rest: tuple[bytes | None, ...]) -> int:
-    head = b"\0".join((b"%d" % seq, *(_ABSENT if part is None else part for part in rest)))
+    message_id, sender_id, attributes, trace_header, group_id = [_ABSENT if part is None else part for part in rest]
+    head = b"%d\0%b\0%b\0%b\0%b\0%b" % (seq, message_id, sender_id, attributes, trace_header, group_id)
     return zlib.crc32(body, zlib.crc32(head))
 
 
