@@ -3,6 +3,7 @@
 Lists and maps are flattened into numbered fields. Nothing is ever allocated by a number that a client sent.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, TypeAlias
@@ -18,6 +19,8 @@ from amply.broker.sqs.shapes import RequestShape
 # The largest legal request: ten entries, each with five fields, ten attributes of four fields, and a trace header.
 FIELDS_MAX = 640
 _DEPTH_MAX = 8  # SendMessageBatchRequestEntry.1.MessageAttribute.1.Value.StringListValue.1 has seven
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
 
 # A field's text, or the fields below it.
 _Node: TypeAlias = "str | dict[str, Any]"
@@ -46,7 +49,7 @@ def decode(action: Action, fields: Mapping[str, str]) -> RequestShape:
     if action.entry_required:
         members.setdefault("Entries", [])
     try:
-        return msgspec.convert(members, action.request, strict=False)
+        return msgspec.convert(members, action.request)
     except ValueError as error:
         raise Fault(INVALID_PARAMETER_VALUE, f"A parameter is invalid. Reason: {error}.") from None
 
@@ -106,7 +109,7 @@ def _type_reader(info: inspect.Type, names: Mapping[str, str], key_name: str) ->
         return _list_reader(_type_reader(info.item_type, names, key_name))
     if isinstance(info, inspect.DictType):
         return _map_reader(_type_reader(info.value_type, names, key_name), key_name)
-    return _read_text
+    return _read_integer if isinstance(info, inspect.IntType) else _read_text
 
 
 def _list_reader(read_element: _Read) -> _Read:
@@ -136,6 +139,13 @@ def _read_text(node: _Node, path: str) -> str:
     if not isinstance(node, str):
         raise _invalid_name(path)
     return node
+
+
+def _read_integer(node: _Node, path: str) -> int:
+    text = _read_text(node, path)
+    if not _INTEGER.fullmatch(text):
+        raise Fault(INVALID_PARAMETER_VALUE, f"The parameter {path} must be an integer.")
+    return int(text)
 
 
 def _numbered(node: _Node, path: str) -> Iterator[tuple[_Node, str]]:

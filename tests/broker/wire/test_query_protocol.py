@@ -1,0 +1,451 @@
+"""AWS Query: forms and query strings in, XML (or its JSON) out."""
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+from xml.etree import ElementTree as ET
+
+import botocore.parsers
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amply.broker.sqs import faults, shapes
+from amply.broker.sqs.calls import Call
+from amply.broker.sqs.faults import Fault, FaultRow
+from amply.broker.sqs.shapes import MessageAttributeValue
+from amply.broker.wire.http import Request
+from amply.broker.wire.protocols import Exchange, Protocol, read, write
+
+URL = "http://localhost:9324/000000000000/q"
+FORM = b"application/x-www-form-urlencoded; charset=utf-8"
+NAMESPACE = "{http://queue.amazonaws.com/doc/2012-11-05/}"
+
+
+def read_request(request: Request) -> Exchange:
+    return read(request, default_account="000000000000", base_url=None, request_id="id-1")
+
+
+def post(fields: dict[str, str], path: str = "/", **headers: bytes) -> Exchange:
+    given = {b"host": b"localhost:9324", b"content-type": FORM}
+    given |= {name.replace("_", "-").encode(): value for name, value in headers.items()}
+    return read_request(Request("POST", path, given, urlencode(fields).encode()))
+
+
+def get(fields: dict[str, str], path: str = "/", **headers: bytes) -> Exchange:
+    given = {b"host": b"localhost:9324"} | {name.encode(): value for name, value in headers.items()}
+    return read_request(Request("GET", f"{path}?{urlencode(fields)}", given, b""))
+
+
+def call_of(exchange: Exchange) -> Call:
+    assert exchange.fault is None, exchange.fault
+    assert exchange.call is not None
+    return exchange.call
+
+
+def row_of(exchange: Exchange) -> FaultRow:
+    assert exchange.call is None
+    assert exchange.fault is not None
+    return exchange.fault.row
+
+
+def tree(element: ET.Element) -> Any:
+    children = [(child.tag.removeprefix(NAMESPACE), tree(child)) for child in element]
+    return children or (element.text or "")
+
+
+def xml_of(exchange: Exchange, outcome: shapes.ResultShape | Fault | None) -> Any:
+    response = write(exchange, outcome)
+    assert response.content_type == b"text/xml"
+    root = ET.fromstring(response.body)
+    assert root.tag.startswith(NAMESPACE)
+    return root.tag.removeprefix(NAMESPACE), tree(root)
+
+
+FORMS: list[tuple[dict[str, str], shapes.RequestShape]] = [
+    (
+        {
+            "Action": "SendMessage",
+            "QueueUrl": URL,
+            "MessageBody": "é\r\n& =+",
+            "DelaySeconds": "5",
+            "MessageAttribute.1.Name": "s",
+            "MessageAttribute.1.Value.DataType": "String",
+            "MessageAttribute.1.Value.StringValue": "x",
+            "MessageAttribute.2.Name": "b",
+            "MessageAttribute.2.Value.DataType": "Binary",
+            "MessageAttribute.2.Value.BinaryValue": "AP8=",
+            "MessageAttribute.3.Name": "l",
+            "MessageAttribute.3.Value.DataType": "String",
+            "MessageAttribute.3.Value.StringListValue.1": "y",
+            "MessageSystemAttribute.1.Name": "AWSTraceHeader",
+            "MessageSystemAttribute.1.Value.DataType": "String",
+            "MessageSystemAttribute.1.Value.StringValue": "Root=1",
+            "MessageGroupId": "null",
+            "Version": "2012-11-05",
+            "Signature": "ignored",
+        },
+        shapes.SendMessageRequest(
+            queue_url=URL,
+            message_body="é\r\n& =+",
+            delay_seconds=5,
+            message_attributes={
+                "s": MessageAttributeValue("String", "x"),
+                "b": MessageAttributeValue("Binary", None, b"\x00\xff"),
+                "l": MessageAttributeValue("String", string_list_values=["y"]),
+            },
+            message_system_attributes={"AWSTraceHeader": MessageAttributeValue("String", "Root=1")},
+            message_group_id="null",
+        ),
+    ),
+    (
+        {
+            "Action": "SendMessageBatch",
+            "QueueUrl": URL,
+            "SendMessageBatchRequestEntry.2.Id": "b",
+            "SendMessageBatchRequestEntry.2.MessageBody": "y",
+            "SendMessageBatchRequestEntry.1.Id": "a",
+            "SendMessageBatchRequestEntry.1.MessageBody": "x",
+            "SendMessageBatchRequestEntry.1.MessageAttribute.1.Name": "n",
+            "SendMessageBatchRequestEntry.1.MessageAttribute.1.Value.DataType": "Number",
+            "SendMessageBatchRequestEntry.1.MessageAttribute.1.Value.StringValue": "1",
+        },
+        shapes.SendMessageBatchRequest(
+            queue_url=URL,
+            entries=[
+                shapes.SendMessageBatchRequestEntry(
+                    id="a", message_body="x", message_attributes={"n": MessageAttributeValue("Number", "1")}
+                ),
+                shapes.SendMessageBatchRequestEntry(id="b", message_body="y"),
+            ],
+        ),
+    ),
+    (
+        {"Action": "SendMessageBatch", "QueueUrl": URL},
+        shapes.SendMessageBatchRequest(queue_url=URL, entries=[]),
+    ),
+    (
+        {
+            "Action": "ReceiveMessage",
+            "QueueUrl": URL,
+            "MaxNumberOfMessages": "10",
+            "AttributeName.1": "All",
+            "MessageSystemAttributeName.1": "SenderId",
+            "MessageAttributeName.1": "a",
+            "MessageAttributeName.2": "b.*",
+        },
+        shapes.ReceiveMessageRequest(
+            queue_url=URL,
+            max_number_of_messages=10,
+            attribute_names=["All"],
+            message_system_attribute_names=["SenderId"],
+            message_attribute_names=["a", "b.*"],
+        ),
+    ),
+    (
+        {
+            "Action": "CreateQueue",
+            "QueueName": "q",
+            "Attribute.1.Name": "DelaySeconds",
+            "Attribute.1.Value": "5",
+            "Tag.1.Key": "k",
+            "Tag.1.Value": "",
+        },
+        shapes.CreateQueueRequest(queue_name="q", attributes={"DelaySeconds": "5"}, tags={"k": ""}),
+    ),
+    (
+        {
+            "Action": "AddPermission",
+            "QueueUrl": URL,
+            "Label": "l",
+            "AWSAccountId.1": "1",
+            "ActionName.1": "SendMessage",
+            "ActionName.2": "*",
+        },
+        shapes.AddPermissionRequest(queue_url=URL, label="l", aws_account_ids=["1"], actions=["SendMessage", "*"]),
+    ),
+    (
+        {"Action": "UntagQueue", "QueueUrl": URL, "TagKey.1": "a", "TagKey.2": "b"},
+        shapes.UntagQueueRequest(queue_url=URL, tag_keys=["a", "b"]),
+    ),
+    (
+        {"Action": "TagQueue", "QueueUrl": URL, "Tag.1.Key": "k", "Tag.1.Value": "v"},
+        shapes.TagQueueRequest(queue_url=URL, tags={"k": "v"}),
+    ),
+    (
+        {
+            "Action": "ChangeMessageVisibilityBatch",
+            "QueueUrl": URL,
+            "ChangeMessageVisibilityBatchRequestEntry.1.Id": "a",
+            "ChangeMessageVisibilityBatchRequestEntry.1.ReceiptHandle": "r",
+            "ChangeMessageVisibilityBatchRequestEntry.1.VisibilityTimeout": "0",
+        },
+        shapes.ChangeMessageVisibilityBatchRequest(
+            queue_url=URL,
+            entries=[shapes.ChangeMessageVisibilityBatchRequestEntry(id="a", receipt_handle="r", visibility_timeout=0)],
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("send", [post, get])
+@pytest.mark.parametrize(("form", "request_shape"), FORMS, ids=lambda value: getattr(value, "get", {}.get)("Action"))
+def test_a_form_and_a_query_string_are_read_member_for_member(
+    send: Any, form: dict[str, str], request_shape: shapes.RequestShape
+) -> None:
+    exchange = send(form)
+    assert exchange.protocol is Protocol.QUERY
+    assert call_of(exchange).action == form["Action"]
+    assert call_of(exchange).request == request_shape
+
+
+@pytest.mark.parametrize("send", [post, get])
+def test_on_a_queue_url_that_queue_is_meant(send: Any) -> None:
+    call = call_of(send({"Action": "PurgeQueue"}, "/000000000000/q"))
+    assert call.request == shapes.PurgeQueueRequest(queue_url="/000000000000/q")
+
+
+def test_an_explicit_queue_url_wins_over_the_path() -> None:
+    call = call_of(post({"Action": "PurgeQueue", "QueueUrl": URL}, "/000000000000/other"))
+    assert call.request == shapes.PurgeQueueRequest(queue_url=URL)
+
+
+def test_get_queue_url_works_on_a_queue_url() -> None:
+    call = call_of(get({"Action": "GetQueueUrl", "QueueName": "other"}, "/000000000000/q"))
+    assert call.request == shapes.GetQueueUrlRequest(queue_name="other")
+
+
+@pytest.mark.parametrize("action", ["CreateQueue", "ListQueues", "Nothing", "", "sendmessage"])
+def test_some_actions_are_not_valid_on_a_queue_url(action: str) -> None:
+    exchange = get({"Action": action, "QueueName": "x"}, "/000000000000/q")
+    assert row_of(exchange) is faults.INVALID_ACTION
+    assert exchange.fault is not None
+    assert exchange.fault.message == f"The action {action} is not valid for this endpoint."
+
+
+@pytest.mark.parametrize("path", ["/", "/000000000000/q"])
+@pytest.mark.parametrize("accept", [b"", b"application/json"])
+def test_no_action_is_an_unknown_operation_in_xml_whatever_is_accepted(path: str, accept: bytes) -> None:
+    exchange = get({"QueueUrl": URL}, path, accept=accept)
+    assert exchange.fault is not None
+    response = write(exchange, exchange.fault)
+    assert (response.status, response.content_type) == (404, b"text/xml")
+    assert response.body == b"<UnknownOperationException/>"
+
+
+@pytest.mark.parametrize("content_type", [b"text/plain", b"multipart/form-data; boundary=x", b"application/xml", b""])
+def test_a_body_of_another_content_type_is_not_a_form(content_type: bytes) -> None:
+    assert row_of(post({"Action": "ListQueues"}, content_type=content_type)) is faults.UNKNOWN_OPERATION
+
+
+def test_a_required_parameter_is_missed() -> None:
+    exchange = post({"Action": "SendMessage", "QueueUrl": URL})
+    assert row_of(exchange) is faults.MISSING_PARAMETER
+    assert exchange.fault is not None
+    assert exchange.fault.message == "The request must contain the parameter MessageBody."
+
+
+ENTRY = "SendMessageBatchRequestEntry"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"AttributeName.2": "All"},
+        {"AttributeName.0": "All"},
+        {"AttributeName.01": "All"},
+        {"AttributeName.999999999": "All"},
+        {"AttributeName.-1": "All"},
+        {"AttributeName.\u0661": "All"},
+        {"AttributeName.x": "All"},
+        {"AttributeName": "All"},
+        {"AttributeName.1.x": "All"},
+        {"AttributeName.1": "All", "AttributeName.3": "All"},
+        {"AttributeName.1": "All", "AttributeName.1.x": "All"},
+        {"AttributeName.1.x": "All", "AttributeName.1": "All"},
+        {"MaxNumberOfMessages": "x"},
+        {"MaxNumberOfMessages": "1e1"},
+        {"MaxNumberOfMessages": "1.0"},
+        {"MaxNumberOfMessages": "null"},
+        {"MaxNumberOfMessages": " 1"},
+        {"MaxNumberOfMessages": "\u0661"},
+        {"MaxNumberOfMessages": "2147483648"},
+        {"MaxNumberOfMessages": ""},
+        {"MaxNumberOfMessages": "9" * 5000},
+        {"MaxNumberOfMessages.1": "1"},
+    ],
+)
+def test_a_malformed_parameter_is_refused(fields: dict[str, str]) -> None:
+    exchange = post({"Action": "ReceiveMessage", "QueueUrl": URL, **fields})
+    assert row_of(exchange) in {faults.INVALID_PARAMETER_VALUE, faults.MISSING_PARAMETER}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {f"{ENTRY}.1": "x"},
+        {f"{ENTRY}.1.Id": "a"},
+        {f"{ENTRY}.1.MessageBody": "x"},
+        {f"{ENTRY}.2.Id": "a", f"{ENTRY}.2.MessageBody": "x"},
+        {f"{ENTRY}.1.Id": "a", f"{ENTRY}.1.MessageBody": "x", f"{ENTRY}.1.MessageAttribute.1": "x"},
+        {f"{ENTRY}.1.Id": "a", f"{ENTRY}.1.MessageBody": "x", f"{ENTRY}.1.MessageAttribute.1.Name": "x"},
+        {f"{ENTRY}.1.Id": "a", f"{ENTRY}.1.MessageBody": "x", f"{ENTRY}.1.MessageAttribute.1.Value": "x"},
+        {
+            f"{ENTRY}.1.Id": "a",
+            f"{ENTRY}.1.MessageBody": "x",
+            f"{ENTRY}.1.MessageAttribute.1.Name": "x",
+            f"{ENTRY}.1.MessageAttribute.1.Value": "x",
+        },
+        {
+            f"{ENTRY}.1.Id": "a",
+            f"{ENTRY}.1.MessageBody": "x",
+            f"{ENTRY}.1.MessageAttribute.1.Name": "x",
+            f"{ENTRY}.1.MessageAttribute.1.Value.BinaryValue": "not base64!",
+        },
+    ],
+)
+def test_a_malformed_batch_is_refused(fields: dict[str, str]) -> None:
+    exchange = post({"Action": "SendMessageBatch", "QueueUrl": URL, **fields})
+    assert row_of(exchange) in {faults.INVALID_PARAMETER_VALUE, faults.MISSING_PARAMETER}
+
+
+def test_the_largest_legal_batch_fits_and_more_fields_do_not() -> None:
+    fields = {"Action": "SendMessageBatch", "Version": "2012-11-05", "QueueUrl": URL}
+    for entry in (f"{ENTRY}.{number}" for number in range(1, 11)):
+        for name in ("Id", "MessageBody", "MessageDeduplicationId", "MessageGroupId"):
+            fields[f"{entry}.{name}"] = "x"
+        fields[f"{entry}.DelaySeconds"] = "0"
+        for kind, count in (("MessageAttribute", 10), ("MessageSystemAttribute", 1)):
+            for number in range(1, count + 1):
+                fields[f"{entry}.{kind}.{number}.Name"] = f"n{number}"
+                fields[f"{entry}.{kind}.{number}.Value.DataType"] = "String"
+                fields[f"{entry}.{kind}.{number}.Value.StringValue"] = "v"
+                fields[f"{entry}.{kind}.{number}.Value.BinaryValue"] = ""
+    request = call_of(post(fields)).request
+    assert isinstance(request, shapes.SendMessageBatchRequest)
+    assert [len(entry.message_attributes or ()) for entry in request.entries] == [10] * 10
+    assert row_of(post(fields | {f"x{number}": "" for number in range(300)})) is faults.MALFORMED_QUERY_STRING
+
+
+@pytest.mark.parametrize("body", [b"\xff", b"Action=%ff", b"Action=ListQueues&x=%ed%a0%80", b"\xed\xa0\x80=1"])
+def test_bad_utf8_is_a_malformed_query_string(body: bytes) -> None:
+    assert row_of(read_request(Request("POST", "/", {b"content-type": FORM}, body))) is faults.MALFORMED_QUERY_STRING
+
+
+def test_a_result_is_written_as_flattened_xml() -> None:
+    exchange = post({"Action": "ReceiveMessage", "QueueUrl": URL})
+    message = shapes.Message(
+        message_id="m",
+        receipt_handle="r",
+        md5_of_body="1",
+        body='<a b="c">&\r\n\té\U0001f600',
+        attributes={"SentTimestamp": "1", "SenderId": "x"},
+        md5_of_message_attributes="2",
+        message_attributes={"b": MessageAttributeValue("Binary", None, b"\x00\xff")},
+    )
+    body = write(exchange, shapes.ReceiveMessageResult(messages=[message, message])).body
+    assert b"&lt;a b=&quot;c&quot;&gt;&amp;&#xD;" in body
+    expected = [
+        ("MessageId", "m"),
+        ("ReceiptHandle", "r"),
+        ("MD5OfBody", "1"),
+        ("Body", '<a b="c">&\r\n\té\U0001f600'),
+        ("Attribute", [("Name", "SentTimestamp"), ("Value", "1")]),
+        ("Attribute", [("Name", "SenderId"), ("Value", "x")]),
+        ("MD5OfMessageAttributes", "2"),
+        ("MessageAttribute", [("Name", "b"), ("Value", [("DataType", "Binary"), ("BinaryValue", "AP8=")])]),
+    ]
+    assert xml_of(exchange, shapes.ReceiveMessageResult(messages=[message, message])) == (
+        "ReceiveMessageResponse",
+        [
+            ("ReceiveMessageResult", [("Message", expected), ("Message", expected)]),
+            ("ResponseMetadata", [("RequestId", "id-1")]),
+        ],
+    )
+
+
+def test_a_batch_result_names_its_elements() -> None:
+    exchange = post({"Action": "DeleteMessageBatch", "QueueUrl": URL})
+    result = shapes.DeleteMessageBatchResult(
+        successful=[shapes.DeleteMessageBatchResultEntry(id="a")],
+        failed=[shapes.BatchResultErrorEntry(id="b", sender_fault=True, code="c", message="m")],
+    )
+    assert xml_of(exchange, result)[1][0] == (
+        "DeleteMessageBatchResult",
+        [
+            ("DeleteMessageBatchResultEntry", [("Id", "a")]),
+            ("BatchResultErrorEntry", [("Id", "b"), ("SenderFault", "true"), ("Code", "c"), ("Message", "m")]),
+        ],
+    )
+
+
+def test_tags_have_keys_and_a_void_action_has_no_result() -> None:
+    exchange = post({"Action": "ListQueueTags", "QueueUrl": URL})
+    assert xml_of(exchange, shapes.ListQueueTagsResult(tags={"k": "v"}))[1][0] == (
+        "ListQueueTagsResult",
+        [("Tag", [("Key", "k"), ("Value", "v")])],
+    )
+    assert xml_of(post({"Action": "PurgeQueue", "QueueUrl": URL}), None) == (
+        "PurgeQueueResponse",
+        [("ResponseMetadata", [("RequestId", "id-1")])],
+    )
+
+
+def test_a_fault_is_written_as_botocore_reads_it() -> None:
+    exchange = post({"Action": "PurgeQueue", "QueueUrl": URL})
+    response = write(exchange, Fault(faults.PURGE_QUEUE_IN_PROGRESS, 'a<b>"c"'))
+    assert response.status == 403
+    assert (b"x-amzn-requestid", b"id-1") in response.headers
+    answer = {"status_code": response.status, "headers": {}, "body": response.body}
+    parsed = botocore.parsers.create_parser("query").parse(answer, None)
+    assert parsed["Error"] == {
+        "Type": "Sender",
+        "Code": "AWS.SimpleQueueService.PurgeQueueInProgress",
+        "Message": 'a<b>"c"',
+        "Detail": None,
+    }
+    assert parsed["ResponseMetadata"]["RequestId"] == "id-1"
+
+
+def test_a_missing_queue_has_the_long_text() -> None:
+    exchange = post({"Action": "PurgeQueue", "QueueUrl": URL})
+    error = dict(xml_of(exchange, Fault(faults.QUEUE_DOES_NOT_EXIST))[1][0][1])
+    assert error["Code"] == "AWS.SimpleQueueService.NonExistentQueue"
+    assert error["Message"] == "The specified queue does not exist for this wsdl version."
+
+
+@given(st.text())
+def test_any_text_makes_well_formed_xml(text: str) -> None:
+    exchange = post({"Action": "GetQueueUrl", "QueueName": "q"})
+    for outcome in (shapes.GetQueueUrlResult(queue_url=text), Fault(faults.INVALID_ADDRESS, text)):
+        ET.fromstring(write(exchange, outcome).body)
+
+
+def test_an_accepted_json_answer_is_the_same_tree() -> None:
+    def answer(action: str, result: shapes.ResultShape | None) -> Any:
+        response = write(get({"Action": action, "QueueUrl": URL}, accept=b"application/json"), result)
+        assert (response.status, response.content_type) == (200, b"application/json")
+        body = json.loads(response.body)[f"{action}Response"]
+        assert body.pop("ResponseMetadata") == {"RequestId": "id-1"}
+        return body.get(f"{action}Result")
+
+    message = shapes.Message(message_id="m", receipt_handle="r", md5_of_body="1", body="b")
+    messages = answer("ReceiveMessage", shapes.ReceiveMessageResult(messages=[message]))["messages"]
+    assert (messages[0]["MessageId"], messages[0]["Body"], messages[0]["Attributes"]) == ("m", "b", None)
+    assert answer("ReceiveMessage", shapes.ReceiveMessageResult()) == {"messages": None}
+    attributes = answer("GetQueueAttributes", shapes.GetQueueAttributesResult(attributes={"DelaySeconds": "0"}))
+    assert attributes == {"Attributes": [{"Name": "DelaySeconds", "Value": "0"}]}
+    queues = answer("ListQueues", shapes.ListQueuesResult(queue_urls=[URL]))
+    assert queues == {"queueUrls": [URL], "NextToken": None}
+    tags = answer("ListQueueTags", shapes.ListQueueTagsResult(tags={"k": "v"}))
+    assert tags == {"Tags": [{"Key": "k", "Value": "v"}]}
+    assert answer("PurgeQueue", None) is None
+
+
+def test_an_accepted_json_fault_has_code_and_message() -> None:
+    exchange = get({"Action": "PurgeQueue", "QueueUrl": URL}, accept=b"application/json")
+    response = write(exchange, Fault(faults.QUEUE_DOES_NOT_EXIST))
+    assert response.status == 400
+    error = json.loads(response.body)["Error"]
+    assert error["Code"] == "AWS.SimpleQueueService.NonExistentQueue"
+    assert error["Message"] == "The specified queue does not exist for this wsdl version."
