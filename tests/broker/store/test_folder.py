@@ -101,6 +101,24 @@ def test_a_folder_written_by_a_newer_version_is_refused_and_left_alone(opened, t
     assert path.read_bytes() == before
 
 
+def test_sqlite_runs_with_the_settings_that_the_promises_rest_on(opened):
+    pragma = opened()._database._connection.pragma
+    wanted = {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "fullfsync": 1,
+        "checkpoint_fullfsync": 1,
+        "wal_autocheckpoint": 0,
+        "locking_mode": "normal",
+        "cache_size": -16384,
+        "page_size": 4096,
+        "auto_vacuum": 2,
+        "temp_store": 2,
+        "foreign_keys": 0,
+    }
+    assert {name: pragma(name) for name in wanted} == wanted
+
+
 def test_no_query_sorts_or_reads_a_whole_table_of_messages(opened):
     from amply.broker.store.named_sql import QUERIES
 

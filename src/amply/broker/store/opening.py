@@ -43,7 +43,8 @@ def open_connection(path: Path) -> apsw.Connection:
         steps = schema_steps()
         if version > max(steps):
             raise _too_new(path.parent, version, max(steps))
-        connection.execute(_SETTINGS if version else _FIRST_SETTINGS + _SETTINGS)
+        # fetchall, because a statement that answers a row stops the script until the row is taken.
+        connection.execute(_SETTINGS if version else _FIRST_SETTINGS + _SETTINGS).fetchall()
         for step in range(version + 1, max(steps) + 1):
             _take_step(connection, step, steps[step])
         _check_small_tables(connection, path)
