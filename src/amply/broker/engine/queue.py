@@ -347,12 +347,9 @@ class StandardQueue:
     # Reading from disk
 
     def _read_on(self, now_ms: int, decision: Decision) -> None:
-        window = self.window
-        window.start_reading()
-        shelf, issued = self.record.shelf, self.lookups.start()
-        decision.reads.append(
-            ReadReady(shelf, issued, window.cursor, now_ms, window.size.count, window.size.size_bytes)
-        )
+        count, size_bytes = self.window.start_reading()
+        shelf, issued, after = self.record.shelf, self.lookups.start(), self.window.cursor
+        decision.reads.append(ReadReady(shelf, issued, after, now_ms, count, size_bytes))
 
     def ready_were_read(
         self, read: ReadReady, messages: list[tuple[Entry, Content]], damaged: list[int], *, is_last: bool

@@ -88,10 +88,14 @@ class Window:
         """Whether it is time to read on from disk: early enough that receivers do not have to wait for it."""
         return self.on_disk > 0 and not self.is_reading and len(self._messages) * 4 < self.size.count
 
-    def start_reading(self) -> None:
-        """From now until `finish_reading`, what becomes ready may be missing from what is read."""
+    def start_reading(self) -> tuple[int, int]:
+        """From now until `finish_reading`, what becomes ready may be missing from what is read.
+
+        Returns how many messages, and how many bytes of them, there is room for.
+        """
         self.is_reading = True
         self._rewound = None
+        return self.size.count - len(self._messages), max(0, self.size.size_bytes - self._bytes)
 
     def finish_reading(
         self, messages: "list[tuple[Entry, Content]]", is_known: "Callable[[int], bool]", read_to_ms: int | None
