@@ -74,6 +74,17 @@ def test_stop_waits_for_the_answers_owed_and_closes_behind_them(server):
     assert [request.target for request in server.desk.requests] == ["/park"]
 
 
+def test_after_a_stop_nothing_is_connected(server):
+    async def stop_and_count():
+        await server.listener.stop(0)
+        return server.listener.connections
+
+    with server.client() as client:
+        client.ask("/park")
+        server.desk.parked.get(timeout=10)
+        assert server.wait_for(stop_and_count()) == 0
+
+
 def test_stop_ends_by_force_what_outlasts_the_grace(server):
     with server.client() as client:
         client.ask("/park")

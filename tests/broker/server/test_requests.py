@@ -102,6 +102,25 @@ def test_pipelined_requests_with_bodies_behind_a_parked_one_all_get_their_turn(s
         assert [client.answer()[2] for _ in range(20)] == [f"POST /{number}".encode() for number in range(20)]
 
 
+def test_a_half_sent_request_behind_many_is_not_taken_for_a_large_header(server):
+    whole = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1500\r\n\r\n" + b"x" * 1500
+    with server.client() as client:
+        client.send(whole * 20 + whole[:30])
+        assert [client.answer()[0] for _ in range(20)] == [200] * 20
+        assert client.send(whole[30:]).answer()[0] == 200
+
+
+def test_what_is_sent_ahead_of_an_answer_is_bounded(server):
+    with server.client() as client:
+        client.ask("/park")
+        respond = server.desk.parked.get(timeout=10)
+        (guest,) = server.call(lambda: list(server.listener._hall.guests))
+        client.ask("/next", body=b"x" * 200_000)
+        server.until(lambda: not guest._transport.is_reading())
+        server.call(respond, server.text(b"parked"))
+        assert [client.answer()[2] for _ in range(2)] == [b"parked", b"POST /next"]
+
+
 def test_a_flood_of_pipelined_requests_is_cut_after_the_32nd_answer(server):
     with server.client() as client:
         client.send(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
@@ -115,7 +134,9 @@ def test_a_client_that_expects_100_continue_gets_it_before_it_sends_the_body(ser
     with server.client() as client:
         client.send(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
         assert client.answer()[0] == 100
-        assert client.send(b"hello").answer()[0] == 200
+        client.send(b"he")
+        server.until(lambda: all(guest._reader.body_bytes == 2 for guest in server.listener._hall.guests))
+        assert client.send(b"llo").answer()[0] == 200
     assert server.desk.requests[0].body == b"hello"
 
 

@@ -60,10 +60,10 @@ class Hall:
 
     def has_seat(self) -> bool:
         """Whether one more connection is served."""
-        return len(self.guests) < self._max_connections and not self.closing
+        return len(self.guests) < self._max_connections
 
     def has_standing_room(self) -> bool:
-        """Whether one more connection may be told that there is no seat."""
+        """Whether one more connection may at least be told that there is no seat."""
         return len(self.guests) < self._max_connections + OVERFLOW_MAX and not self.closing
 
     def enter(self, guest: Guest) -> None:

@@ -85,8 +85,6 @@ class RequestReader:
                 raise  # a fault in our own callbacks
         except httptools.HttpParserError as error:
             self._refusal = refusal(400, "BadRequest", f"This is not an HTTP/1.1 request: {error}.")
-        if self.closing:
-            return None  # what comes behind the last request is nothing to us
         if self._refusal is None and self.in_head:
             if len(self.arrived) != arrived_before:  # an unknown part of the bytes was of the requests before
                 self._fed_bytes = 0
@@ -133,7 +131,7 @@ class RequestReader:
             self._refuse(400, "BadRequest", "The request has no Host header.")
         if parser.should_upgrade():
             self._refuse(400, "BadRequest", "This server does not change protocols: leave the Upgrade header out.")
-        if not self._url.startswith(b"/") or not self._url.isascii():
+        if not self._url.startswith(b"/"):  # that it is ASCII, the parser has seen to
             self._refuse(400, "BadRequest", "The request target must be a path that starts with a slash.")
         if b"expect" in headers or b"content-encoding" in headers or b"transfer-encoding" in headers:
             self._check_seldom_headers(version)
