@@ -1,3 +1,5 @@
+"""Queue attributes: what may be set, and in what form it is kept."""
+
 import json
 from typing import Any
 

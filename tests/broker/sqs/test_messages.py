@@ -1,3 +1,5 @@
+"""What a message may hold."""
+
 import pytest
 
 from amply.broker.sqs.faults import (

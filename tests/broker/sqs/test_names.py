@@ -1,3 +1,5 @@
+"""Queue names, URLs and ARNs, good and bad."""
+
 import pytest
 
 from amply.broker.sqs.faults import INVALID_ADDRESS, INVALID_PARAMETER_VALUE, Fault

@@ -1,3 +1,5 @@
+"""Receipt handles read back, and cannot be forged."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

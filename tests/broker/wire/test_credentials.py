@@ -1,3 +1,5 @@
+"""Who signed a request, from its header or its presigned URL."""
+
 import pytest
 
 from amply.broker.wire.credentials import Credentials, account_of, read_credentials

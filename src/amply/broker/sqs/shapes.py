@@ -49,9 +49,6 @@ class BatchResultErrorEntry(ResultShape, frozen=True, kw_only=True):
     message: str | None = None
 
 
-# Sending
-
-
 class SendMessageRequest(RequestShape, frozen=True, kw_only=True):
     """`delay_seconds` 0-900."""
 
@@ -109,9 +106,6 @@ class SendMessageBatchResult(ResultShape, frozen=True, kw_only=True):
 
     successful: list[SendMessageBatchResultEntry] = []
     failed: list[BatchResultErrorEntry] = []
-
-
-# Receiving
 
 
 class ReceiveMessageRequest(RequestShape, frozen=True, kw_only=True):
@@ -213,9 +207,6 @@ class ChangeMessageVisibilityBatchResult(ResultShape, frozen=True, kw_only=True)
 
     successful: list[ChangeMessageVisibilityBatchResultEntry] = []
     failed: list[BatchResultErrorEntry] = []
-
-
-# Queues
 
 
 class CreateQueueRequest(RequestShape, frozen=True, kw_only=True):
@@ -347,9 +338,6 @@ class RemovePermissionRequest(RequestShape, frozen=True, kw_only=True):
 
     queue_url: str = _ABSENT
     label: str = _ABSENT
-
-
-# Message move tasks
 
 
 class StartMessageMoveTaskRequest(RequestShape, frozen=True, kw_only=True):

@@ -83,7 +83,7 @@ def read(request: Request, *, default_account: str, base_url: str | None, reques
         base_url=base_url if base_url is not None else _base_url(headers.get(b"host", b"")),
         sender_id=credentials.access_key if credentials is not None else account,
         request_id=request_id,
-        trace_header=trace.decode("latin-1") if trace is not None else None,
+        trace_header=trace.decode("latin-1") if trace else None,
     )
     return Exchange(protocol=protocol, request_id=request_id, action=action, call=Call(action.name, shape, context))
 
