@@ -1,0 +1,57 @@
+# `make up` runs everything on this machine, `make test` checks everything. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: up test help install format check pytest lock clean
+
+up: $(VENV)/.run ## start broker, workers and a demonstration load (Ctrl-C drains and stops)
+	$(BIN)/amply up --demo
+
+test: install check pytest ## everything: format, lint, types, all tests
+
+install: $(VENV)/.dev ## the virtual environment with everything that tests need
+	@scripts/need redis-server
+
+check: ## format, lint and types; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+pytest: ## all tests
+	$(BIN)/python -m pytest
+
+format: ## format the code in place
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.dev ## renew both lock files from pyproject.toml
+	$(BIN)/uv pip compile --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		pyproject.toml --group build --output-file locks/run.txt
+	$(BIN)/uv pip compile --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		pyproject.toml --group dev --output-file locks/dev.txt
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Amply needs Python 3.11 or newer; this is " \
+		+ sys.version.split()[0] + ". Say which one to use: make PYTHON=python3.12 up")'
+	$(PYTHON) -m venv $(VENV)
+
+# Everything comes from a lock file with hashes; the package itself is linked, built with what the lock brought.
+$(VENV)/.run: locks/run.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes --requirement locks/run.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: locks/dev.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes --requirement locks/dev.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
