@@ -1,0 +1,77 @@
+"""SQS requests as the bytes that boto3 would send, made once and sent many times.
+
+Knows HTTP heads and AWS JSON. Does not know sockets, nor what is measured.
+"""
+
+import json
+import random
+import re
+from typing import Final
+
+QUEUE_NAME: Final = "bench"
+BATCH: Final = 10
+
+_ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_HEAD: Final = (
+    "POST / HTTP/1.1\r\n"
+    "Host: {host}\r\n"
+    "Accept-Encoding: identity\r\n"
+    "X-Amz-Target: AmazonSQS.{action}\r\n"
+    "Content-Type: application/x-amz-json-1.0\r\n"
+    "X-Amzn-Query-Mode: true\r\n"
+    "User-Agent: Boto3/1.40.0 md/Botocore#1.40.0 ua/2.1 os/linux#6.1.0 md/arch#x86_64 lang/python#3.11.7 "
+    "md/pyimpl#CPython m/Z,b,D cfg/retry-mode#legacy Botocore/1.40.0\r\n"
+    "X-Amz-Date: 20260101T000000Z\r\n"
+    "Authorization: AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20260101/eu-central-1/sqs/aws4_request, "
+    "SignedHeaders=content-type;host;x-amz-date;x-amz-target;x-amzn-query-mode, "
+    "Signature=fe5f80f77d5fa3beca038a248ff027d0445342fe2855ddc963176630326f1024\r\n"
+    "amz-sdk-invocation-id: 3c1c3d5e-6b7b-4bf0-9d4c-6b1a2f9a2f10\r\n"
+    "amz-sdk-request: attempt=1\r\n"
+    "Content-Length: "
+)
+_HANDLE: Final = re.compile(rb'"ReceiptHandle":\s*"([^"]+)"')
+
+
+def body_text(size_bytes: int) -> str:
+    """A message body of that size in base64's letters, as Celery's are; the same on every run."""
+    return "".join(random.Random(size_bytes).choices(_ALPHABET, k=size_bytes))
+
+
+class Calls:
+    """The requests of one queue at one endpoint. `host` is "address:port"."""
+
+    def __init__(self, host: str, queue_url: str, body_bytes: int) -> None:
+        self._host = host
+        body = body_text(body_bytes)
+        entries = [{"Id": str(number), "MessageBody": body} for number in range(BATCH)]
+        receive = {"QueueUrl": queue_url, "VisibilityTimeout": 600, "WaitTimeSeconds": 0}
+        self.send = self._request("SendMessage", {"QueueUrl": queue_url, "MessageBody": body})
+        self.send_batch = self._request("SendMessageBatch", {"QueueUrl": queue_url, "Entries": entries})
+        self.receive_one = self._request("ReceiveMessage", {**receive, "MaxNumberOfMessages": 1})
+        self.receive_batch = self._request("ReceiveMessage", {**receive, "MaxNumberOfMessages": BATCH})
+        self._delete_head = self._head("DeleteMessage")
+        self._delete_batch_head = self._head("DeleteMessageBatch")
+        self._queue = json.dumps(queue_url).encode()
+
+    def delete(self, handle: bytes) -> bytes:
+        """Delete one message."""
+        body = b'{"QueueUrl":%b,"ReceiptHandle":"%b"}' % (self._queue, handle)
+        return b"%b%d\r\n\r\n%b" % (self._delete_head, len(body), body)
+
+    def delete_batch(self, handles: list[bytes]) -> bytes:
+        """Delete up to ten messages in one request."""
+        entries = b",".join(b'{"Id":"%d","ReceiptHandle":"%b"}' % pair for pair in enumerate(handles))
+        body = b'{"QueueUrl":%b,"Entries":[%b]}' % (self._queue, entries)
+        return b"%b%d\r\n\r\n%b" % (self._delete_batch_head, len(body), body)
+
+    def _head(self, action: str) -> bytes:
+        return _HEAD.format(host=self._host, action=action).encode("ascii")
+
+    def _request(self, action: str, content: dict[str, object]) -> bytes:
+        body = json.dumps(content, separators=(",", ":")).encode()
+        return b"%b%d\r\n\r\n%b" % (self._head(action), len(body), body)
+
+
+def handles_in(answer: bytes) -> list[bytes]:
+    """The receipt handles in the body of a ReceiveMessage answer."""
+    return _HANDLE.findall(answer)

@@ -1,0 +1,162 @@
+"""The processes of a measurement: a real broker, and the load generator beside it.
+
+Knows how they are started, watched and ended. Does not know what is measured with them.
+"""
+
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil  # type: ignore[import-untyped]
+
+from bench.calls import QUEUE_NAME
+from bench.load import Outcome, Plan
+
+ROOT = Path(__file__).resolve().parents[1]
+
+_START_S = 60.0
+_STOP_S = 30.0
+_AMPLY = (sys.executable, "-m", "amply")
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for data, on the repository's disk: /tmp is often memory, and then a sync costs nothing."""
+    results = ROOT / "bench" / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="data-", dir=results))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+class Broker:
+    """A broker process on a data folder. It can be killed and started again."""
+
+    def __init__(self, data: Path, command: tuple[str, ...] = _AMPLY) -> None:
+        self.data = data
+        self.host = ""
+        self.queue_url = ""
+        self._command = command
+        self._process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def rss_bytes(self) -> int:
+        """The memory that the process holds."""
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+    def start(self) -> float:
+        """Start it, and have the queue; returns the seconds from there to the first answer to a ReceiveMessage.
+
+        The port is the same after a restart, so that the clock stops at a client's answer and not at a line of log.
+        """
+        port = self.host.rpartition(":")[2] or str(free_port())
+        self.host = f"127.0.0.1:{port}"
+        self.data.mkdir(parents=True, exist_ok=True)
+        with (self.data / "broker.log").open("ab") as log:
+            started = time.perf_counter()
+            self._process = subprocess.Popen(
+                [*self._command, "broker", "--port", port, "--data", str(self.data)], stdout=log, stderr=log, cwd=ROOT
+            )
+        self._wait_for_answer(started)
+        self.queue_url = self.call("CreateQueue", QueueName=QUEUE_NAME)["QueueUrl"]
+        self.call("ReceiveMessage", QueueUrl=self.queue_url, VisibilityTimeout=0)
+        return time.perf_counter() - started
+
+    def call(self, action: str, **parameters: Any) -> dict[str, Any]:
+        """One request on a connection of its own. RuntimeError if the answer is not a success."""
+        connection = http.client.HTTPConnection(self.host, timeout=_STOP_S)
+        try:
+            headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"AmazonSQS.{action}"}
+            connection.request("POST", "/", json.dumps(parameters), headers)
+            response = connection.getresponse()
+            body = response.read()
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise RuntimeError(f"{action} was answered {response.status}: {body.decode(errors='replace')}")
+        return dict(json.loads(body or b"{}"))
+
+    def depth(self) -> int:
+        """How many messages wait in the queue."""
+        names = ["ApproximateNumberOfMessages"]
+        answer = self.call("GetQueueAttributes", QueueUrl=self.queue_url, AttributeNames=names)
+        return int(answer["Attributes"][names[0]])
+
+    def kill(self) -> None:
+        """As a crash would end it."""
+        self._process.kill()
+        self._process.wait(_STOP_S)
+
+    def stop(self) -> None:
+        """As a person would end it."""
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _wait_for_answer(self, started: float) -> None:
+        while True:
+            try:
+                self.call("ListQueues")
+            except (OSError, http.client.HTTPException) as error:
+                if self._process.poll() is not None or time.perf_counter() - started > _START_S:
+                    log = (self.data / "broker.log").read_text(encoding="utf-8", errors="replace")
+                    raise RuntimeError(f"the broker did not start; its log: {log[-2000:]}") from error
+                time.sleep(0.002)
+            else:
+                return
+
+
+@contextmanager
+def broker(data: Path, command: tuple[str, ...] = _AMPLY) -> Iterator[Broker]:
+    """A broker that has a queue, stopped at the end."""
+    running = Broker(data, command)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def run(running: Broker, **plan: Any) -> Outcome:
+    """Put a load on a broker: the members of `load.Plan`, without where the broker is."""
+    whole = Plan(host=running.host, queue_url=running.queue_url, server_pid=running.pid, **plan)
+    return generate(whole)
+
+
+def generate(plan: Plan) -> Outcome:
+    """Carry out a plan in a process of its own. RuntimeError if it ended without figures."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "bench.load"],
+        input=msgspec.json.encode(plan),
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        check=False,
+    )
+    if ended.returncode:
+        raise RuntimeError(f"the load generator ended with {ended.returncode}")
+    return msgspec.json.decode(ended.stdout, type=Outcome)
+
+
+def free_port() -> int:
+    """A port of this machine's loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
