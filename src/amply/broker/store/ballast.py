@@ -21,7 +21,7 @@ class Ballast:
         self.is_held = path.exists() and path.stat().st_blocks * 512 >= size_bytes
 
     def hold(self) -> bool:
-        """Take the room; False if the disk has too little."""
+        """Take the room, if it is not taken yet; False if the disk has too little."""
         if self.is_held:
             return True
         descriptor = open_private(self._path)

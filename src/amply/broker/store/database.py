@@ -17,7 +17,7 @@ from amply.broker.store.commits_file import CommitsFile
 from amply.broker.store.faults import NoRoom, told_apart
 from amply.broker.store.folder import Folder, open_private
 from amply.broker.store.named_sql import QUERIES
-from amply.broker.store.opening import check_nothing_lost, open_connection, read_state
+from amply.broker.store.opening import PAGE_BYTES, check_nothing_lost, open_connection, read_state
 from amply.broker.store.port import Room, StoreBroken, StoreDamaged, StoreFull
 from amply.broker.store.rows import State
 
@@ -28,7 +28,7 @@ BALLAST_NAME = "ballast"
 Execute: TypeAlias = Callable[..., apsw.Cursor]
 
 _WAL_PAGES = 4000  # 16 MB of log, then it is folded into the database
-_PAGES_GIVEN_BACK = 4000
+_PAGES_GIVEN_BACK = 1000  # at a time
 
 _log = logging.getLogger(__name__)
 
@@ -107,11 +107,18 @@ class Database:
             raise
 
     def write(
-        self, work: Callable[[Execute], object], *, last_ms: int = 0, last_seq: int = 0, last_id: int = 0
+        self,
+        work: Callable[[Execute], object],
+        *,
+        last_ms: int = 0,
+        last_seq: int = 0,
+        last_id: int = 0,
+        is_growth: bool = False,
     ) -> None:
         """Run `work` in a transaction. When this returns it is on the disk; when it raises, nothing of it is kept.
 
-        If there is no room, the ballast is given up and `work` runs once more.
+        If there is no room, the ballast is given up and `work` runs once more. From then on the room is for getting
+        out: whatever makes the store grow is refused until the ballast is held again.
         """
         state = State(
             commits=self.state.commits + 1,
@@ -121,6 +128,8 @@ class Database:
             secret=self.state.secret,
         )
         with self.guarded():
+            if is_growth and not self._ballast.is_held:
+                raise NoRoom("the reserve was given up")
             try:
                 self._transact(work, state)
             except NoRoom:
@@ -169,20 +178,19 @@ class Database:
 
     def room(self) -> Room:
         """Disk room now. If it is short, the database gives back pages that it no longer needs."""
+        # More than the reserve, so that being full does not come and go with every few messages.
+        comfortable_bytes = self._reserve_bytes + 2 * self._ballast.size_bytes
         with self.guarded():
             free_bytes = self._free_bytes()
-            if free_bytes < self._reserve_bytes or not self._ballast.is_held:
-                free_bytes = self._give_back(free_bytes)
-            if free_bytes >= 2 * self._ballast.size_bytes + self._reserve_bytes:
-                self._ballast.hold()
+            # Each page given back may move another, by way of the log: that must find room too.
+            pages = min(_PAGES_GIVEN_BACK, free_bytes // 2 // PAGE_BYTES)
+            if free_bytes < comfortable_bytes and pages and self._connection.pragma("freelist_count"):
+                self.write(lambda execute: execute(f"PRAGMA incremental_vacuum({pages})").fetchall())
+                self._shorten_log()
+                free_bytes = self._free_bytes()
+            if free_bytes >= comfortable_bytes and not self._ballast.is_held and self._ballast.hold():
+                free_bytes = self._free_bytes()
         return Room(is_full=free_bytes < self._reserve_bytes or not self._ballast.is_held, free_bytes=free_bytes)
-
-    def _give_back(self, free_bytes: int) -> int:
-        if not self._connection.pragma("freelist_count"):
-            return free_bytes
-        self.write(lambda execute: execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall())
-        self._shorten_log()
-        return self._free_bytes()
 
     def _free_bytes(self) -> int:
         disk = os.statvfs(self._path)

@@ -11,9 +11,10 @@ from amply.broker.store.named_sql import QUERIES, schema_steps
 from amply.broker.store.port import StoreDamaged, StoreTooNew
 from amply.broker.store.rows import State
 
+PAGE_BYTES = 4096
 # For a database that has no table yet. auto_vacuum lets a full disk get the room back that messages once took.
-_FIRST_SETTINGS = """
-PRAGMA page_size = 4096;
+_FIRST_SETTINGS = f"""
+PRAGMA page_size = {PAGE_BYTES};
 PRAGMA auto_vacuum = INCREMENTAL;
 """
 # fullfsync is for macOS, whose fsync alone does not reach the disk.

@@ -86,11 +86,13 @@ class SqliteStore:
                     _write_removed_queue(execute, effect, now_ms)
 
         queues = [effect.queue for effect in effects if isinstance(effect, QueuePut)]
+        messages = [effect for effect in effects if isinstance(effect, NetEffect)]
         self._database.write(
             work,
             last_ms=now_ms,
-            last_seq=max((effect.last_seq for effect in effects if isinstance(effect, NetEffect)), default=0),
+            last_seq=max((effect.last_seq for effect in messages), default=0),
             last_id=max((max(queue.queue_id, queue.shelf) for queue in queues), default=0),
+            is_growth=any(effect.added for effect in messages),
         )
         self._follow_queues(effects)
 
