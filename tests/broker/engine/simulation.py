@@ -95,7 +95,9 @@ class Simulation:
         }
         if rules.max_receive_count:
             arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{DEAD}"
-            attributes["RedrivePolicy"] = f'{{"deadLetterTargetArn":"{arn}","maxReceiveCount":{rules.max_receive_count}}}'
+            attributes["RedrivePolicy"] = (
+                f'{{"deadLetterTargetArn":"{arn}","maxReceiveCount":{rules.max_receive_count}}}'
+            )
         self.run(CreateQueue((ACCOUNT, WORK), attributes, {}))
         self.commit()
 
@@ -255,7 +257,7 @@ class Simulation:
 
     def change_visibility(self) -> None:
         if some := self.some_held():
-            changes = [VisibilityChange(held.receipt, "handle", self.random.choice((0, 1, 30))) for held in some[:1]]
+            changes = [VisibilityChange(held.receipt, "handle", self.random.choice((0, 1, 30))) for held in some]
             self.run(ChangeVisibility((ACCOUNT, some[0].queue), changes))
 
     def give_back(self) -> None:

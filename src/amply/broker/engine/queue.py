@@ -322,17 +322,20 @@ class StandardQueue:
             entry.dead_letter_source_arn,
         )
         self._hide(changed, now_ms, decision)
+        found[changed.seq] = changed  # the same message may come again in this command
         return None
 
     def _take_out(self, seq: int, found: "dict[int, Entry | None]", now_ms: int) -> Entry | None:
         """Take the message from wherever it is: in flight, in the window, or on disk if it was found there."""
+        on_disk = found.pop(seq, None)
         entry = self.in_flight.pop(seq) or self.window.pop(seq)
-        if entry is None and (entry := found.pop(seq, None)) is not None:
-            if entry.visible_ms <= now_ms:
-                self.window.on_disk -= 1
-            else:
-                self.delayed.remove(entry.visible_ms)
-        return entry
+        if entry is not None or on_disk is None:
+            return entry
+        if on_disk.visible_ms <= now_ms:
+            self.window.on_disk -= 1
+        else:
+            self.delayed.remove(on_disk.visible_ms)
+        return on_disk
 
     def _remove(self, seq: int, decision: Decision) -> None:
         decision.changes.append(Removed(seq, self.record.shelf))
