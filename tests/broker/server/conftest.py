@@ -54,7 +54,9 @@ class Serving:
         self.now_s = 1000.0
         self.unhandled: list[dict[str, Any]] = []
         loop.set_exception_handler(lambda _, context: self.unhandled.append(context))
-        self.listener = Listener(handler, "127.0.0.1", 0, now=lambda: self.now_s, **options)
+        self.listener = Listener(
+            handler, "127.0.0.1", 0, now=lambda: self.now_s, wall_ms=lambda: 784_111_777_000, **options
+        )
         self.thread = threading.Thread(target=loop.run_forever)
         self.thread.start()
         self.port = self.wait_for(self.listener.start())

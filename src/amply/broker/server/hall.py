@@ -10,7 +10,6 @@ from typing import Final, Protocol
 
 from amply.broker.server.answer import date_line
 from amply.broker.wire.http import Request, Response
-from amply.clock import wall_ms
 
 # Connections above the cap that may be told so (503) at the same time; the rest is dropped without a word.
 OVERFLOW_MAX: Final = 128
@@ -43,20 +42,31 @@ class Guest(Protocol):
 
 
 class Hall:
-    """`now` is a monotonic clock in seconds. `closing` says that no further request is taken."""
+    """`now` is a monotonic clock in seconds, `wall_ms` the wall clock. `closing`: no further request is taken.
+
+    Without a wall clock the answers carry no `date` (RFC 9110 6.6.1).
+    """
 
     def __init__(
-        self, handler: Handler, *, now: Callable[[], float], max_body_bytes: int, max_connections: int
+        self,
+        handler: Handler,
+        *,
+        now: Callable[[], float],
+        wall_ms: Callable[[], int] | None,
+        max_body_bytes: int,
+        max_connections: int,
     ) -> None:
         self.handler = handler
         self.now = now
         self.max_body_bytes = max_body_bytes
         self.closing = False
-        self.date = date_line(wall_ms() / 1000)
+        self.date = b""
         self.guests: set[Guest] = set()
         self.empty = asyncio.Event()
         self.empty.set()
         self._max_connections = max_connections
+        self._wall_ms = wall_ms
+        self._renew_date()
 
     def has_seat(self) -> bool:
         """Whether one more connection is served."""
@@ -77,7 +87,11 @@ class Hall:
 
     def tick(self) -> None:
         """Renew the `date` line and end what took too long."""
-        self.date = date_line(wall_ms() / 1000)
+        self._renew_date()
         now_s = self.now()
         for guest in list(self.guests):
             guest.check_deadline(now_s)
+
+    def _renew_date(self) -> None:
+        if self._wall_ms is not None:
+            self.date = date_line(self._wall_ms() / 1000)

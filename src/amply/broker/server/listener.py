@@ -29,6 +29,7 @@ class Listener:
     """The endpoint on one address: `await start()`, later `await stop(grace_s)`; not to be started twice.
 
     `now` is a monotonic clock in seconds (the event loop's unless given); all deadlines of connections run on it.
+    `wall_ms` gives the `date` of the answers; without it they carry none.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Listener:
         max_body_bytes: int = MAX_BODY_BYTES,
         max_connections: int = MAX_CONNECTIONS,
         now: Callable[[], float] | None = None,
+        wall_ms: Callable[[], int] | None = None,
     ) -> None:
         self._handler = handler
         self._host = host
@@ -47,6 +49,7 @@ class Listener:
         self._max_body_bytes = max_body_bytes
         self._max_connections = max_connections
         self._now = now
+        self._wall_ms = wall_ms
         self._hall: Hall | None = None
         self._server: asyncio.Server | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -62,6 +65,7 @@ class Listener:
         self._hall = Hall(
             self._handler,
             now=self._now or loop.time,
+            wall_ms=self._wall_ms,
             max_body_bytes=self._max_body_bytes,
             max_connections=self._max_connections,
         )
