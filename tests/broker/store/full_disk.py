@@ -85,7 +85,7 @@ def main(folder, heeds_tend):
     except StoreFull:
         seen["sends_again"] = False
     store.close()
-    print(json.dumps(seen))
+    sys.stdout.write(json.dumps(seen))
 
 
 if __name__ == "__main__":

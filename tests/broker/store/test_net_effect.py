@@ -14,7 +14,7 @@ FAR = 10**15
 
 
 class Life:
-    """Makes changes that a broker could decide on: messages are sent, received, moved and deleted; queues come and go."""
+    """Makes changes that a broker could decide on: messages sent, received, moved, deleted; queues come and go."""
 
     def __init__(self, facts, draw):
         self.facts, self.draw = facts, draw

@@ -135,23 +135,22 @@ def cut(log, moment, dice):
     return files
 
 
-def lost_in(states, disk, opened, facts, tmp_path):
+def lost_in(states, log, opened, facts, folder):
     """How many of so many cuts end with a store that holds neither what was promised last nor what was tried next."""
-    log, usual = disk.log, apsw.vfs_names()[1]
     first = next(at for at, step in enumerate(log) if step[0] == "promise")
-    apsw.set_default_vfs(usual)
+    apsw.set_default_vfs(apsw.vfs_names()[1])  # the rebuilt stores are not recorded
     dice, lost = random.Random(7), 0
     for number in range(states):
         moment = dice.randrange(first + 1, len(log))
         known = [step for step in log[:moment] if step[0] in {"promise", "try"}]
         promised = next(step for step in reversed(known) if step[0] == "promise")
-        folder = tmp_path / f"cut-{number}"
-        folder.mkdir(mode=0o700)
+        rebuilt = folder / f"cut-{number}"
+        rebuilt.mkdir(mode=0o700)
         for name, content in cut(log, moment, dice).items():
-            (folder / name).write_bytes(content)
-        (folder / "commits").write_bytes(promised[3] if dice.random() < 0.5 else b"")
+            (rebuilt / name).write_bytes(content)
+        (rebuilt / "commits").write_bytes(promised[3] if dice.random() < 0.5 else b"")
         try:
-            store = opened(folder)
+            store = opened(rebuilt)
             page = store.ready(2, (0, 0), FAR, 10_000, 10**9)
             found = {entry.seq: entry for entry, _ in page.messages}
             messages = store.load(facts.T0).queues[0].messages
@@ -163,13 +162,18 @@ def lost_in(states, disk, opened, facts, tmp_path):
     return lost
 
 
-@pytest.mark.parametrize("fold_pages", [4000, 60])
-def test_no_cut_loses_a_commit_that_was_answered(disk, opened, facts, tmp_path, monkeypatch, fold_pages):
-    monkeypatch.setattr("amply.broker.store.database._WAL_PAGES", fold_pages)
+@pytest.fixture(params=[4000, 60])
+def folding(request, monkeypatch):
+    """The log is folded into the database never, or many times."""
+    monkeypatch.setattr("amply.broker.store.database._WAL_PAGES", request.param)
+
+
+@pytest.mark.usefixtures("folding")
+def test_no_cut_loses_a_commit_that_was_answered(disk, opened, facts, tmp_path):
     store = opened()
     store.commit([QueuePut(facts.queue())], facts.T0)
     run(store, disk, facts, tmp_path / "data", seed=1)
-    assert lost_in(250, disk, opened, facts, tmp_path) == 0
+    assert lost_in(250, disk.log, opened, facts, tmp_path) == 0
 
 
 def test_without_syncing_each_commit_cuts_do_lose_some(disk, opened, facts, tmp_path):
@@ -178,4 +182,4 @@ def test_without_syncing_each_commit_cuts_do_lose_some(disk, opened, facts, tmp_
     store.commit([QueuePut(facts.queue())], facts.T0)
     store._database.execute("PRAGMA synchronous = NORMAL")
     run(store, disk, facts, tmp_path / "data", seed=1)
-    assert lost_in(80, disk, opened, facts, tmp_path) > 10
+    assert lost_in(80, disk.log, opened, facts, tmp_path) > 10

@@ -40,26 +40,29 @@ def open_connection(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.set_busy_timeout(_BUSY_MS)
-        version = connection.pragma("user_version")
-        steps = schema_steps()
-        if version > max(steps):
-            raise _too_new(path.parent, version, max(steps))
-        # fetchall, because a statement that answers a row stops the script until the row is taken.
-        connection.execute(_SETTINGS if version else _FIRST_SETTINGS + _SETTINGS).fetchall()
-        for step in range(version + 1, max(steps) + 1):
-            _take_step(connection, step, steps[step])
-        _check_small_tables(connection, path)
+        _prepare(connection, path.parent)
     except BaseException:
         connection.close(force=True)
         raise
     return connection
 
 
-def _check_small_tables(connection: apsw.Connection, path: Path) -> None:
+def _prepare(connection: apsw.Connection, folder: Path) -> None:
+    version = connection.pragma("user_version")
+    steps = schema_steps()
+    if version > max(steps):
+        raise StoreTooNew(
+            f"the data folder {folder} has format {version}; this amply knows formats up to {max(steps)}",
+            hint="Use the version of amply that wrote it, or a newer one.",
+        )
+    # fetchall, because a statement that answers a row stops the script until the row is taken.
+    connection.execute(_SETTINGS if version else _FIRST_SETTINGS + _SETTINGS).fetchall()
+    for step in range(version + 1, max(steps) + 1):
+        _take_step(connection, step, steps[step])
     for table in _SMALL_TABLES:
         verdict = connection.execute(f"PRAGMA quick_check({table})").get
         if verdict != "ok":
-            raise damaged(path.parent, f"table {table}: {verdict}")
+            raise damaged(folder, f"table {table}: {verdict}")
 
 
 def _take_step(connection: apsw.Connection, step: int, script: str) -> None:
@@ -71,13 +74,6 @@ def _take_step(connection: apsw.Connection, step: int, script: str) -> None:
             QUERIES["make_state"], (new.commits, new.last_ms, new.last_seq, new.last_id, new.secret, new.checksum)
         )
     connection.execute(f"PRAGMA user_version = {step}; COMMIT")
-
-
-def _too_new(folder: Path, version: int, known: int) -> StoreTooNew:
-    return StoreTooNew(
-        f"the data folder {folder} has format {version}; this amply knows formats up to {known}",
-        hint="Use the version of amply that wrote it, or a newer one.",
-    )
 
 
 def read_state(connection: apsw.Connection, folder: Path) -> State:
