@@ -27,7 +27,7 @@ from amply.topology.load import load as load_topology
 ORGANISATIONS = ("river-trust", "forest-fund", "open-library")
 _SEED = 9324
 
-# While so many jobs wait, the demonstration waits too: on a slow machine the queues must drain as they do on a fast one.
+# While so many jobs wait, the demonstration waits too: also on a slow machine the queues are to drain.
 _WAITING_MAX = 100
 _CHECK_EVERY_MS = 1_000
 _CHECKED_AT_ONCE = 100

@@ -16,7 +16,7 @@ TIMESTAMP_TOLERANCE_S = 300
 # Of a thousand attempts, so many get no good answer. The sender gives up on a silent receiver after 20 s.
 _ERRORS_IN_1000 = 60
 _BUSY_IN_1000 = 20
-_SILENT_IN_1000 = 3
+_SILENT_IN_1000 = 1
 _SILENT_S = 22.0
 
 _BODY_BYTES_MAX = 1024 * 1024

@@ -30,6 +30,7 @@ class View(Struct, frozen=True, kw_only=True):
     error_count: int
     last_error: tuple[str, str] | None
     logs: str
+    is_stopping: bool
 
 
 class Board:
@@ -102,7 +103,8 @@ def table(view: View) -> "Group":
     from rich.console import Group
     from rich.text import Text
 
-    below = [f"Up {_duration(view.uptime_s)}. Ctrl-C drains and stops everything."]
+    keys = "Stopping; Ctrl-C again to hurry." if view.is_stopping else "Ctrl-C drains and stops everything."
+    below = [f"Up {_duration(view.uptime_s)}. {keys}"]
     if view.sample.problem:
         below.append(view.sample.problem)
     if view.last_error is not None:

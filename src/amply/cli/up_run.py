@@ -85,7 +85,8 @@ class Run:
                     drain(self._fleet, self._asked, self._show, *names)
             self._sampler.stop()
             last = self._sampler.look()
-            drain(self._fleet, self._asked, self._tell_news, BROKER)
+            # It stops quickly, and keeps everything: whoever hurried the workers did not mean it.
+            drain(self._fleet, self._asked, self._tell_news, BROKER, heard=self._asked.count)
         self._logs.close()
         self._tell_account(last)
         return 0
@@ -98,8 +99,7 @@ class Run:
             self._fleet.tick()
             broker = self._fleet.states()[0]
             if broker.phase is Phase.WAITING:
-                for word in broker.last_words:
-                    tell(word)
+                tell("\n".join(_complaint(broker.last_words)))
                 return broker.last_exit_code if broker.last_exit_code and broker.last_exit_code > 0 else 1
             if self._asked.count:
                 drain(self._fleet, self._asked, self._tell_news, BROKER)
@@ -141,6 +141,7 @@ class Run:
             error_count=self._error_count,
             last_error=self._last_error,
             logs=str(self._data / "logs"),
+            is_stopping=self._asked.count > 0,
         )
         self._board.show(view, now_ms)
 
@@ -176,6 +177,12 @@ class Run:
             tell(tally_text(account["sent"], account["done"], last))
             return
         tell("The demonstration's account could not be read.")
+
+
+def _complaint(last_words: tuple[str, ...]) -> tuple[str, ...]:
+    """From its error on, without the log lines before it; all of it if it names none."""
+    errors = [number for number, word in enumerate(last_words) if word.startswith("Error")]
+    return last_words[errors[0] :] if errors else last_words
 
 
 def tally_text(sent: dict[str, int], done: dict[str, int], last: Sample) -> str:

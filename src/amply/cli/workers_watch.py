@@ -45,13 +45,15 @@ class StopRequests:
                 signal.signal(number, handler)
 
 
-def drain(fleet: Fleet, asked: StopRequests, on_tick: Callable[[], None], *names: str) -> None:
-    """Stop these services, all of them if none is named, warmly; every further request to stop hastens it."""
-    seen = asked.count
+def drain(fleet: Fleet, asked: StopRequests, on_tick: Callable[[], None], *names: str, heard: int = 1) -> None:
+    """Stop these services, all of them if none is named, warmly.
+
+    `heard` requests to stop are what brought this about; every further one, now or before, hastens it by a step.
+    """
     fleet.stop(*names)
     while not fleet.is_stopped(*names):
-        if asked.count > seen:
-            seen = asked.count
+        if asked.count > heard:
+            heard += 1
             fleet.hasten()
         time.sleep(LOOK_EVERY_S)
         fleet.tick()
