@@ -283,6 +283,13 @@ def test_a_malformed_parameter_is_refused(fields: dict[str, str]) -> None:
             f"{ENTRY}.1.MessageAttribute.1.Name": "x",
             f"{ENTRY}.1.MessageAttribute.1.Value.BinaryValue": "not base64!",
         },
+        {
+            f"{ENTRY}.1.Id": "a",
+            f"{ENTRY}.1.MessageBody": "x",
+            f"{ENTRY}.1.MessageAttribute.1.Name": "x",
+            f"{ENTRY}.1.MessageAttribute.1.Value.DataType": "String",
+            f"{ENTRY}.1.MessageAttribute.1.Value": "both a value and fields below it",
+        },
     ],
 )
 def test_a_malformed_batch_is_refused(fields: dict[str, str]) -> None:

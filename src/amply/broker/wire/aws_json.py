@@ -26,9 +26,7 @@ def decode(action: Action, body: bytes) -> RequestShape:
         return _DECODERS[action.name].decode(body or b"{}")
     except RecursionError:
         raise Fault(SERIALIZATION, "The JSON is nested too deep.") from None
-    except UnicodeDecodeError:
-        raise Fault(SERIALIZATION, "The JSON is not valid UTF-8.") from None
-    except ValueError as error:  # msgspec's own: it names the member, never its value
+    except ValueError as error:  # bad UTF-8, or msgspec's own, which names the member and never its value
         raise Fault(SERIALIZATION, str(error)) from None
 
 
