@@ -67,7 +67,7 @@ INVALID_ATTRIBUTE_NAME = FaultRow("InvalidAttributeName", "InvalidAttributeName"
 INVALID_ATTRIBUTE_VALUE = FaultRow("InvalidAttributeValue", "InvalidAttributeValue")
 RESOURCE_NOT_FOUND = FaultRow("ResourceNotFoundException", "ResourceNotFoundException", 404)
 
-INVALID_ADDRESS = FaultRow("InvalidAddress", "InvalidAddress", 404)
+INVALID_ADDRESS = FaultRow("InvalidAddress", "InvalidAddress")
 INVALID_SECURITY = FaultRow("InvalidSecurity", "InvalidSecurity", 403)
 REQUEST_THROTTLED = FaultRow("RequestThrottled", "RequestThrottled", 403)
 KMS_ACCESS_DENIED = FaultRow("KmsAccessDenied", "KMS.AccessDeniedException")
