@@ -96,8 +96,8 @@ def read_target(url: str, *, allow_private: bool) -> Target:
         raise _unusable("it is neither http nor https")
     if parsed.userinfo:
         raise _unusable("it carries a user name or password")
-    port = parsed.port or (443 if parsed.scheme == "https" else 80)
-    if port not in _PUBLIC_PORTS and not allow_private:
+    port = parsed.port if parsed.port is not None else {"https": 443, "http": 80}[parsed.scheme]
+    if port not in _PUBLIC_PORTS and not (allow_private and port):
         raise _unusable("its port is neither 443 nor 80")
     _check_host(host, allow_private=allow_private)
     return Target(parsed.scheme, host, port, parsed.raw_path.decode("ascii"))

@@ -1,7 +1,8 @@
 """The Celery app. `celery -A amply.jobs.celery_app worker` finds `app` here.
 
-Its settings follow from the topology. Knows where results and the schedule's state are kept; must not know who answers
-SQS requests.
+Its settings follow from the topology, and so does the queue of every task: `queue=` at a task would go before the
+topology's routes, and Celery 5.7 deprecates it. Knows where results and the schedule's state are kept; must not know
+who answers SQS requests.
 """
 
 import sqlite3

@@ -36,7 +36,7 @@ class Verification(NamedTuple):
     problems: tuple[str, ...]
 
 
-@app.task(queue="celery")  # type: ignore[untyped-decorator]
+@app.task  # type: ignore[untyped-decorator]
 def generate_checkpoint() -> dict[str, int | None]:
     """Seal the donations recorded since the last checkpoint; without any, make none.
 

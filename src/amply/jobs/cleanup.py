@@ -14,7 +14,7 @@ DELIVERIES_KEPT_MS = 90 * 24 * 3600 * 1000
 _BATCH = 500
 
 
-@app.task(queue="low")  # type: ignore[untyped-decorator]
+@app.task  # type: ignore[untyped-decorator]
 def remove_expired_records() -> int:
     """Remove the deliveries that ended more than 90 days ago, with their attempts. Returns how many."""
     work = runtime.current()

@@ -26,15 +26,15 @@ class DonationConflictError(AmplyError):
 class NewDonation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A donation as it comes in. `amount_minor` counts the currency's smallest unit: 1250 with EUR is 12.50 euros."""
 
-    id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
     organisation_id: OrganisationId
     amount_minor: Annotated[int, msgspec.Meta(gt=0, le=10**15)]
-    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$")]
-    donor: Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^\x00]*$")] = ""
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")]
+    donor: Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^\x00]*\Z")] = ""
     donated_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None  # ISO 8601 with an offset; by default, now
 
 
-@app.task(queue="celery")  # type: ignore[untyped-decorator]
+@app.task  # type: ignore[untyped-decorator]
 def record_donation(donation: dict[str, Any]) -> str:
     """Record a donation and its pledged payment, then have the payment captured. Returns the payment's id.
 

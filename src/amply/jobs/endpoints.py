@@ -77,7 +77,7 @@ def register(
         organisations.ensure(connection, organisation_id, now_ms)
         changed = connection.execute(update(endpoints).where(endpoints.c.id == endpoint.id).values(row)).rowcount
         if not changed:
-            connection.execute(endpoints.insert().values(row, created_ms=now_ms))
+            connection.execute(endpoints.insert().values({**row, "created_ms": now_ms}))
     if allow_private:
         _log.warning("webhook endpoint %s may name private addresses", endpoint.id)
     return endpoint

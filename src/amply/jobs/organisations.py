@@ -9,7 +9,7 @@ from amply.jobs.records import insert_new, reading
 from amply.jobs.schema import organisations
 
 # Text that both databases can hold; PostgreSQL has no NUL.
-OrganisationId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00]+$")]
+OrganisationId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00]+\Z")]
 
 
 def ensure(connection: Connection, organisation_id: str, now_ms: int) -> None:

@@ -21,7 +21,7 @@ class UnknownPaymentError(AmplyError):
     exit_code = 3
 
 
-@app.task(queue="high")  # type: ignore[untyped-decorator]
+@app.task  # type: ignore[untyped-decorator]
 def capture_payment(payment_id: str) -> str:
     """Settle a pledged payment and tell the organisation's endpoints `payment.settled`. Returns its status.
 

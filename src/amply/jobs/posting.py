@@ -105,7 +105,7 @@ def resolve_by_system(host: str, port: int, timeout_s: float) -> list[Address]:
     def look_up() -> None:
         try:
             answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):  # the latter for a part of more than 63 characters
             return
         found.extend(ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in answers)
 

@@ -38,6 +38,12 @@ class StoreBusyError(AmplyError):
     """Another process keeps the store locked."""
 
 
+class NoStoreError(AmplyError):
+    """There is no store yet where one was expected."""
+
+    exit_code = 3
+
+
 def open_store(url: str) -> Engine:
     """Open the store at a SQLAlchemy URL, making its tables when it has none.
 
@@ -60,6 +66,21 @@ def open_store(url: str) -> Engine:
             _switch_to_wal(engine)
     _make_tables(engine)
     return engine
+
+
+def find_store(url: str) -> Engine:
+    """Open a store that must be there already.
+
+    Raises:
+        NoStoreError: there is no such SQLite file.
+    """
+    where = make_url(url)
+    if where.get_backend_name() == "sqlite" and not Path(str(where.database)).is_file():
+        raise NoStoreError(
+            f"There is no jobs' store at {where.database}.",
+            hint="Jobs make it when they run. Set AMPLY_DATA or DATABASE_URL if it is elsewhere.",
+        )
+    return open_store(url)
 
 
 def create_private_file(path: Path) -> None:

@@ -25,7 +25,7 @@ class UnknownOrganisationError(AmplyError):
     exit_code = 3
 
 
-@app.task(queue="low")  # type: ignore[untyped-decorator]
+@app.task  # type: ignore[untyped-decorator]
 def generate_monthly_report(org_id: str) -> dict[str, Any]:
     """Write the report of the last complete month (UTC) to `reports/<organisation>/<YYYY-MM>.csv` and `.html`.
 
@@ -62,7 +62,7 @@ def generate_monthly_report(org_id: str) -> dict[str, Any]:
     }
 
 
-@app.task(queue="low")  # type: ignore[untyped-decorator]
+@app.task  # type: ignore[untyped-decorator]
 def generate_monthly_reports() -> int:
     """Queue the monthly report of every organisation. Returns how many."""
     known = organisations.known(runtime.current().engine)

@@ -41,13 +41,13 @@ class InvalidEventError(AmplyError):
 class Event(msgspec.Struct, frozen=True):
     """What is told. `timestamp` is when it happened, in ISO 8601 with an offset; the id must fit a header."""
 
-    id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_:-]{1,128}$")]
-    type: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+    id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_:-]{1,128}\Z")]
+    type: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,128}\Z")]
     timestamp: str
     data: dict[str, Any]
 
 
-@app.task(queue="high")  # type: ignore[untyped-decorator]
+@app.task  # type: ignore[untyped-decorator]
 def dispatch_webhook(endpoint_id: str, event: dict[str, Any]) -> str:
     """Tell a registered endpoint about an event: make the attempt that is due, if one is.
 
@@ -79,7 +79,7 @@ def dispatch_webhook(endpoint_id: str, event: dict[str, Any]) -> str:
     return outcome.outcome
 
 
-@app.task(queue="high")  # type: ignore[untyped-decorator]
+@app.task  # type: ignore[untyped-decorator]
 def dispatch_due_webhooks() -> int:
     """Queue a job for every delivery whose time has come and that no waiting job covers. Returns how many."""
     work = runtime.current()
