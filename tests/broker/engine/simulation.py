@@ -60,6 +60,12 @@ class Poll:
     timeout_s: int | None
 
 
+def receipts_of(command: Delete | ChangeVisibility) -> list[Receipt]:
+    if isinstance(command, Delete):
+        return command.receipts
+    return [change.receipt for change in command.changes]
+
+
 class Simulation:
     """Runs `steps` random steps. Any difference from the model is an AssertionError that names the seed."""
 
@@ -266,6 +272,8 @@ class Simulation:
             return
         held = self.held.pop(self.random.randrange(len(self.held)))
         entry = held.delivery.entry
+        if entry.seq in self.in_use():
+            return  # a client that uses its receipt has got it
         known = self.model.messages.get(held.name)
         is_untouched = (
             known is not None
@@ -278,6 +286,11 @@ class Simulation:
             self.reached["a receive was undone"] += 1
             self.model.given_back(held.name, self.now_ms)
         self.run(GiveBack((ACCOUNT, held.queue), [entry]))
+
+    def in_use(self) -> set[int]:
+        reads = [read for decision in self.uncommitted for read in decision.reads]
+        reads += [read for _, read, _ in self.came_back]
+        return {receipt.seq for read in reads if isinstance(read, Find) for receipt in receipts_of(read.then)}
 
     def unpark(self) -> None:
         if self.polls:
