@@ -83,10 +83,8 @@ def celery_settings(topology: Topology, *, endpoint_url: str | None) -> dict[str
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         # A failed task stays on the queue, so that SQS counts its receives and moves it to the dead letter queue.
-        # Celery 5.6 reads the first, 5.7 the other two; neither minds what it does not read.
+        # Celery 5.6 has this setting only; 5.7 also has one for each case, and falls back on this one.
         "task_acks_on_failure_or_timeout": False,
-        "task_acks_on_failure": False,
-        "task_acks_on_timeout": False,
         "worker_prefetch_multiplier": 1,
         # Both need fanout queues, which SQS has not: with predefined queues kombu raises for each of them.
         "worker_enable_remote_control": False,
