@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import ceiling, report, send
+from bench import ceiling, depth, profiles, receive, report, send
 from bench.processes import ROOT
 
 
@@ -17,10 +17,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measurements of Amply on this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    def command(name: str, what: str) -> argparse.ArgumentParser:
+    def command(name: str, what: str, rounds: int = 3) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=what, description=what)
         added.add_argument("--json", type=Path, default=ROOT / "bench" / "results" / f"{name}.json", metavar="FILE")
-        added.add_argument("--rounds", type=int, default=3)
+        if rounds:
+            added.add_argument("--rounds", type=int, default=rounds)
         return added
 
     sending = command("send", "durable SendMessage requests a second")
@@ -28,6 +29,18 @@ def _parser() -> argparse.ArgumentParser:
     sending.add_argument("--seconds", type=float, default=5.0, help="of each round")
     sending.add_argument("--body-bytes", type=int, default=200)
     sending.add_argument("--rate", type=float, default=0.0, help="requests a second, answered or not (open loop)")
+    receiving = command("receive", "receiving and deleting, ten at a time and one at a time")
+    receiving.add_argument("--connections", type=_counts, default=[1, 8])
+    receiving.add_argument("--messages", type=int, default=10_000, help="of each round")
+    receiving.add_argument("--body-bytes", type=int, default=200)
+    diving = command("depth", "a deep queue against an empty one: memory, restart, rates")
+    diving.add_argument("--messages", type=int, default=1_000_000, help="the backlog")
+    diving.add_argument("--turn", type=int, default=5000, help="messages sent, then received, in each round")
+    diving.add_argument("--body-bytes", type=int, default=200)
+    profiling = command("profile", "where the broker's time goes under SendMessage", rounds=0)
+    profiling.add_argument("--connections", type=int, default=32)
+    profiling.add_argument("--seconds", type=float, default=5.0)
+    profiling.add_argument("--body-bytes", type=int, default=200)
     generating = command("ceiling", "what the load generator itself can do")
     generating.add_argument("--connections", type=int, default=32)
     generating.add_argument("--seconds", type=float, default=3.0)
@@ -38,9 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
     """0 if everything was answered with success."""
     parameters: dict[str, Any] = vars(_parser().parse_args(arguments))
     name, path = parameters.pop("command"), parameters.pop("json")
-    module: Any = {"send": send, "ceiling": ceiling}[name]
+    module: Any = {"send": send, "receive": receive, "depth": depth, "profile": profiles, "ceiling": ceiling}[name]
     figures = module.measure(**parameters)
-    report.show(module.table(figures))
+    for table in module.tables(figures):
+        report.show(table)
     report.save(path, name, parameters, figures)
     return 0
 

@@ -51,22 +51,24 @@ def measure(*, connections: int, seconds: float, rounds: int) -> CeilingFigures:
     return _figures(outcomes)
 
 
-def table(figures: CeilingFigures) -> Table:
+def tables(figures: CeilingFigures) -> list[Table]:
     """For people."""
     rate = figures.requests_per_s
-    return Table(
-        "the load generator against a canned answer",
-        ["requests/s", "min-max", "generator us/request", "server us/request", "errors"],
-        [
+    return [
+        Table(
+            "the load generator against a canned answer",
+            ["requests/s", "min-max", "generator us/request", "server us/request", "errors"],
             [
-                f"{rate.median:,.0f}",
-                f"{rate.least:,.0f}-{rate.most:,.0f}",
-                f"{figures.generator_us:.1f}",
-                f"{figures.server_us:.1f}",
-                f"{figures.errors}",
-            ]
-        ],
-    )
+                [
+                    f"{rate.median:,.0f}",
+                    f"{rate.least:,.0f}-{rate.most:,.0f}",
+                    f"{figures.generator_us:.1f}",
+                    f"{figures.server_us:.1f}",
+                    f"{figures.errors}",
+                ]
+            ],
+        )
+    ]
 
 
 def _figures(outcomes: list[Outcome]) -> CeilingFigures:
