@@ -17,9 +17,9 @@ from amply.broker.server.side_door import SideDoor
 from amply.broker.service import boot, observation
 from amply.broker.service.service import Service
 from amply.broker.sqs.limits import AWS, Limits
-from amply.clock import Clock, SystemClock
+from amply.clock import Clock, SystemClock, wall_ms
 from amply.errors import AmplyError
-from amply.ids import RandomIds
+from amply.ids import RandomIds, request_id
 from amply.topology.load import load
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ class EmbeddedBroker:
             on_broken=self._break,
         )
         boot.declare(self.service, self._topology)
-        front = Front(self.service, default_account=self._topology.account)
+        front = Front(self.service, default_account=self._topology.account, new_request_id=request_id)
         door = SideDoor(front, lambda: observation.readiness(self.service))
-        self._listener = Listener(door, self._host, self._port)
+        self._listener = Listener(door, self._host, self._port, wall_ms=wall_ms)
         try:
             self._port = await self._listener.start()
         except AmplyError:

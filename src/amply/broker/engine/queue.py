@@ -6,14 +6,13 @@ moment at which a message becomes visible (sqs-spec 3.6, 4.4-4.10).
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from amply.broker.engine.decision import Decision, Delivery, Find, ReadAged, ReadReady
 from amply.broker.engine.delayed import Delayed
 from amply.broker.engine.in_flight import InFlight
 from amply.broker.engine.lookups import Lookups
 from amply.broker.engine.parking import Parking
 from amply.broker.engine.records import Added, Content, Entry, Moved, QueueRecord, Removed, Rescheduled
+from amply.broker.engine.totals import Totals
 from amply.broker.engine.window import START, Window, WindowSize
 from amply.broker.sqs.attributes import redrive_policy, with_defaults
 from amply.broker.sqs.faults import OVER_LIMIT, Fault, invalid_parameter
@@ -32,17 +31,6 @@ if TYPE_CHECKING:
     from amply.broker.sqs.receipts import Receipt
 
 AGED_AT_ONCE = 500
-
-
-class Totals(Struct):
-    """What a queue has done since the process started."""
-
-    sent: int = 0
-    received: int = 0
-    deleted: int = 0
-    empty_receives: int = 0
-    dead_lettered: int = 0
-    expired: int = 0
 
 
 class StandardQueue:

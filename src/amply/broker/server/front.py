@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from amply import ids
 from amply.broker.wire import protocols
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from amply.broker.server.hall import Cancel, Respond
     from amply.broker.service.service import Outcome, Service
     from amply.broker.wire.http import Request
@@ -14,17 +15,17 @@ if TYPE_CHECKING:
 class Front:
     """A `Handler` that speaks SQS. Callers without a 12-digit access key belong to `default_account`.
 
-    `base_url` is what queue URLs are made from; None takes the host that each caller used.
+    Queue URLs are made from the host that each caller used.
     """
 
-    def __init__(self, service: "Service", *, default_account: str, base_url: str | None = None) -> None:
+    def __init__(self, service: "Service", *, default_account: str, new_request_id: "Callable[[], str]") -> None:
         self._service = service
         self._default_account = default_account
-        self._base_url = base_url
+        self._new_request_id = new_request_id
 
     def __call__(self, request: "Request", respond: "Respond") -> "Cancel | None":
         exchange = protocols.read(
-            request, default_account=self._default_account, base_url=self._base_url, request_id=ids.request_id()
+            request, default_account=self._default_account, base_url=None, request_id=self._new_request_id()
         )
         if exchange.call is None:
             respond(protocols.write(exchange, exchange.fault))
