@@ -125,6 +125,21 @@ def test_one_commit_may_hold_the_whole_life_of_a_message(store, facts):
     assert store.load(facts.T0).last_seq == 10
 
 
+def test_a_message_moved_and_then_received_in_one_commit_stands_as_received(store, facts):
+    store.commit([facts.added(1)], facts.T0)
+    received = facts.entry(1, 4, visible_ms=FAR, receive_count=3)
+    moved = Moved(facts.entry(1, 4, visible_ms=5, receive_count=2), from_shelf=2)
+    store.commit([Rescheduled(facts.entry(1, visible_ms=9, receive_count=1)), moved, Rescheduled(received)], facts.T0)
+    assert store.find([1]) == [received]
+    assert messages_of(store, facts) == {1: 0, 3: 1}
+
+
+def test_the_last_seq_is_never_forgotten(store, facts):
+    store.commit([facts.added(9)], facts.T0)
+    store.commit([Removed(9, 2)], facts.T0)
+    assert store.load(facts.T0).last_seq == 9
+
+
 def test_a_purge_gives_an_empty_shelf_and_what_lay_on_the_old_one_is_gone(store, facts):
     store.commit([facts.added(1), facts.added(2)], facts.T0)
     store.commit([QueuePut(facts.queue(1, 5, purged_ms=facts.T0)), facts.added(3, 5)], facts.T0)
