@@ -8,6 +8,7 @@ from amply.broker.engine.records import Change, Content, Entry
 
 if TYPE_CHECKING:
     from amply.broker.engine.commands import ChangeVisibility, Delete, Ticket
+    from amply.broker.engine.queue import StandardQueue
 
 
 class Delivery(Struct, frozen=True, gc=False):
@@ -67,10 +68,11 @@ class Decision:
     The answers may leave only when the changes are durable. `reads` see everything up to and including `changes`.
     """
 
-    __slots__ = ("answer", "changes", "reads", "woken")
+    __slots__ = ("answer", "changes", "moved_to", "reads", "woken")
 
     def __init__(self) -> None:
         self.answer: Any = None
         self.changes: list[Change] = []
         self.woken: list[tuple[Ticket, list[Delivery]]] = []
         self.reads: list[Read] = []
+        self.moved_to: list[StandardQueue] = []  # dead letter queues that got messages, for whoever polls there

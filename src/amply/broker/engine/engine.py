@@ -158,16 +158,14 @@ class Engine:
 
     def _settle(self, queue: StandardQueue, now_ms: int, decision: Decision) -> None:
         """The end of every command on a queue: answer who can be answered, and know when to look again."""
-        served = [queue]
-        for touched in served:
-            dead_letters = self.dead_letters_of(touched) if touched.redrive else None
-            if len(touched.parking):
-                touched.serve(now_ms, dead_letters, decision)
-            # What went to the dead letter queue may be waited for there.
-            if dead_letters is not None and len(dead_letters.parking) and dead_letters not in served:
-                dead_letters.advance(now_ms, decision)
-                served.append(dead_letters)
-            self._set_alarm(touched)
+        if len(queue.parking):
+            queue.serve(now_ms, self.dead_letters_of(queue), decision)
+        self._set_alarm(queue)
+        for dead_letters in decision.moved_to:  # serving a dead letter queue may move messages on
+            dead_letters.advance(now_ms, decision)
+            if len(dead_letters.parking):
+                dead_letters.serve(now_ms, self.dead_letters_of(dead_letters), decision)
+            self._set_alarm(dead_letters)
 
     def set_alarms(self) -> None:
         """Look at every queue: the state was just restored."""

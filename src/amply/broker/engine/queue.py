@@ -97,13 +97,12 @@ class StandardQueue:
 
     def next_ms(self) -> int | None:
         """When `advance` and `serve` are needed even if no command comes."""
-        moments: list[int | None] = []
-        if len(self.parking):
-            moments += self.in_flight.next_ms(), self.delayed.next_ms()
-            if not self.window.is_reading:  # a read that comes back answers polls, and ends those whose time is up
-                moments.append(self.parking.next_deadline_ms())
-        if self.oldest_ms is not None and not self._is_ageing:
-            moments.append(self.oldest_ms + self.retention_ms)
+        aged_ms = None if self.oldest_ms is None or self._is_ageing else self.oldest_ms + self.retention_ms
+        if not len(self.parking):
+            return aged_ms
+        moments = [aged_ms, self.in_flight.next_ms(), self.delayed.next_ms()]
+        if not self.window.is_reading:  # a read that comes back answers polls, and ends those whose time is up
+            moments.append(self.parking.next_deadline_ms())
         return min((moment for moment in moments if moment is not None), default=None)
 
     # Sending
@@ -224,6 +223,8 @@ class StandardQueue:
             self.arn,
         )
         dead_letters.take_in(dead, entry.shelf, decision)
+        if dead_letters not in decision.moved_to:
+            decision.moved_to.append(dead_letters)
         self._left(entry.seq)
         self.totals.dead_lettered += 1
 

@@ -1,6 +1,7 @@
 """Queue names, queue URLs and ARNs: checking, making and reading them."""
 
 import re
+from functools import lru_cache
 
 from amply.broker.sqs.faults import INVALID_ADDRESS, INVALID_PARAMETER_VALUE, Fault
 
@@ -43,6 +44,7 @@ def queue_url(base_url: str, account: str, name: str) -> str:
     return f"{base_url}/{account}/{name}"
 
 
+@lru_cache(maxsize=1024)
 def parse_queue_url(url: str, default_account: str) -> tuple[str, str]:
     """The account and the name that a queue URL stands for; Fault InvalidAddress if it cannot be one.
 
@@ -62,6 +64,7 @@ def queue_arn(region: str, account: str, name: str) -> str:
     return f"arn:aws:sqs:{region}:{account}:{name}"
 
 
+@lru_cache(maxsize=1024)
 def parse_queue_arn(arn: str) -> tuple[str, str, str] | None:
     """Region, account and name; None if this is no queue's ARN (what to answer then depends on where it stood)."""
     match = _ARN.fullmatch(arn)

@@ -109,7 +109,7 @@ class Store(Protocol):
         """Up to `count` messages with sent_ms < `before_ms`."""
 
     def tend(self) -> Room:
-        """Called about once a second when idle enough: clear a little of the abandoned shelves, look after the reserve."""
+        """Called about once a second: clear a little of the abandoned shelves, look after the reserve."""
 
     def close(self) -> None:
         """Give the folder up. Nothing committed is lost without it."""
