@@ -21,7 +21,7 @@ CHUNK_FRAMING_MAX_BYTES: Final = 16 * 1024
 PIPELINE_MAX: Final = 32
 
 
-class _Refused(Exception):  # noqa: N818 - a signal out of the parser's callbacks, not an error of ours
+class _Refused(Exception):
     """Stops the parser in the middle of its bytes."""
 
 

@@ -21,7 +21,7 @@ class FaultRow(Struct, frozen=True):
     is_sender: bool = True
 
 
-class Fault(Exception):  # noqa: N818 - AWS's own word, and it may be the client's fault or ours
+class Fault(Exception):
     """An answer that is not a result. `message` None means the row's usual text."""
 
     def __init__(self, row: FaultRow, message: str | None = None) -> None:

@@ -11,7 +11,7 @@ from amply.broker.store.ballast import NO_ROOM
 from amply.broker.store.port import StoreBroken, StoreDamaged, StoreError
 
 
-class NoRoom(Exception):  # noqa: N818 - a condition to act upon, never shown
+class NoRoom(Exception):
     """The disk is full; SQLite has rolled back or can."""
 
 
