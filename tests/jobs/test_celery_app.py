@@ -39,32 +39,28 @@ def test_a_failing_task_is_not_acknowledged():
     assert not app.conf.task_acks_on_failure_or_timeout
 
 
-def ask(tmp_path, expression, **environment):
-    code = f"from amply.jobs.celery_app import app; print({expression})"
-    inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
-    environment = {**inherited, "AMPLY_DATA": str(tmp_path / "data"), **environment}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+def python(tmp_path, code, **environment):
+    inherited = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "AMPLY_DATA": str(tmp_path / "data"),
+    }
+    command = [sys.executable, "-c", f"from amply.jobs.celery_app import app\n{code}"]
+    return subprocess.Popen(command, env={**inherited, **environment}, stdout=subprocess.PIPE, text=True)
 
 
-def test_results_go_to_the_data_folder_and_to_redis_when_there_is_one(tmp_path):
-    assert ask(tmp_path, "app.conf.result_backend") == f"db+sqlite:///{tmp_path / 'data' / 'results.db'}"
-    assert ask(tmp_path, "app.conf.result_backend", REDIS_URL="redis://127.0.0.1:1/0") == "redis://127.0.0.1:1/0"
+def test_results_go_to_redis_when_there_is_one_and_looking_at_the_app_makes_no_files(tmp_path):
+    asked = python(tmp_path, "print(app.conf.result_backend)", REDIS_URL="redis://127.0.0.1:1/0")
+    assert asked.communicate(timeout=60) == ("redis://127.0.0.1:1/0\n", None)
     assert not (tmp_path / "data").exists()
 
 
-STORE = """
-import sys
-from amply.jobs.celery_app import app
-for number in range(20):
-    app.backend.store_result(f"{sys.argv[1]}-{number}", {"number": number}, "SUCCESS")
-"""
-
-
 def test_several_processes_keep_results_in_one_file(tmp_path):
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "AMPLY_DATA": str(tmp_path)}
-    running = [subprocess.Popen([sys.executable, "-c", STORE, str(n)], env=environment) for n in range(4)]
-    assert [process.wait(60) for process in running] == [0] * 4
-    assert (tmp_path / "results.db").stat().st_mode & 0o777 == 0o600
-    read = 'sum(app.AsyncResult(f"{a}-{b}").get(timeout=5)["number"] for a in range(4) for b in range(20))'
-    assert ask(tmp_path, read, AMPLY_DATA=str(tmp_path)) == str(4 * sum(range(20)))
+    store = "for n in range(10): app.backend.store_result(f'{name}-{n}', {'n': n}, 'SUCCESS')"
+    storing = [python(tmp_path, f"name = {name}\n{store}") for name in range(2)]
+    for process in storing:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in storing] == [0] * 2
+    read = "print(sum(app.AsyncResult(f'{a}-{b}').get(timeout=5)['n'] for a in range(2) for b in range(10)))"
+    assert python(tmp_path, read).communicate(timeout=60)[0] == f"{2 * sum(range(10))}\n"
+    assert (tmp_path / "data" / "results.db").stat().st_mode & 0o777 == 0o600

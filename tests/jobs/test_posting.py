@@ -239,7 +239,9 @@ def tls_receiver():
             while True:
                 raw, _ = listener.accept()
                 with raw, contextlib.suppress(OSError), context.wrap_socket(raw, server_side=True) as connection:
-                    connection.recv(65536)
+                    request = b""
+                    while not request.endswith(b"{}"):
+                        request += connection.recv(65536)
                     connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:

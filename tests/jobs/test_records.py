@@ -163,6 +163,7 @@ def test_upserts_are_written_in_postgresqls_words():
 
 def test_a_runtime_is_made_anew_after_a_fork(work, tmp_path, monkeypatch):
     monkeypatch.setenv("AMPLY_DATA", str(tmp_path / "child"))
+    work.engine.dispose()
     monkeypatch.setattr("os.getpid", lambda: -1)
     child = runtime.current()
     assert child is not work

@@ -1,5 +1,6 @@
 import json
 
+import httpcore
 import pytest
 import standardwebhooks
 from sqlalchemy import select
@@ -191,6 +192,19 @@ def test_a_late_answer_does_not_undo_what_a_later_attempt_reached(work, endpoint
     assert outcomes(work) == ["answered 500", "delivered"]
 
 
+def test_a_late_failure_does_not_put_off_the_attempt_that_a_later_one_planned(work, endpoint, receiver, queued):
+    told = webhooks._read_event(EVENT)
+    event = {"event_id": told.id, "event_type": told.type, "body": webhooks._body(told)}
+    claimed = deliveries.claim(work.engine, "ep1", **event, now_ms=work.clock.now_ms())
+    work.clock.advance(61)
+    receiver.script = [receiver.answer(500)]
+    assert dispatch_webhook("ep1", EVENT) == "answered 500"
+    planned = delivery(work)
+    late = deliveries.Outcome(500, "answered 500", "", 1, delivered=False, gone=False)
+    deliveries.conclude(work.engine, claimed, late, work.clock.now_ms(), due_ms=0, queued=False)
+    assert delivery(work) == planned
+
+
 def test_410_puts_the_endpoint_out_of_use_until_it_is_registered_again(work, endpoint, receiver, queued):
     receiver.script = [receiver.answer(410)]
     assert dispatch_webhook("ep1", EVENT) == "answered 410"
@@ -217,6 +231,14 @@ def test_blocked_and_unreachable_read_the_same_to_a_customer(work, endpoint, can
     endpoints.register(work.engine, url="http://localhost/", endpoint_id="named", organisation_id="org1", now_ms=0)
     assert dispatch_webhook("named", EVENT) == UNREACHABLE
     assert canary.count() == 0
+
+
+def test_a_public_endpoint_whose_name_leads_inside_is_never_connected_to(work, monkeypatch, queued):
+    connects = []
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", lambda *arguments: connects.append(arguments))
+    endpoints.register(work.engine, organisation_id="org1", url="http://localhost/", endpoint_id="ep1", now_ms=0)
+    assert dispatch_webhook("ep1", EVENT) == UNREACHABLE
+    assert connects == []
 
 
 def test_the_start_of_an_answer_is_kept_with_everything_unprintable_escaped(work, endpoint, receiver, queued):

@@ -215,11 +215,7 @@ def _hindrance(found: Row[tuple[object, ...]], endpoint: Endpoint, now_ms: int) 
 
 
 def _end(connection: Connection, endpoint_id: str, event_id: str, state: State, now_ms: int) -> None:
-    connection.execute(
-        _update(endpoint_id, event_id)
-        .where(deliveries.c.state != State.DELIVERED)
-        .values(state=state, finished_ms=now_ms, leased_until_ms=0)
-    )
+    connection.execute(_update(endpoint_id, event_id).values(state=state, finished_ms=now_ms, leased_until_ms=0))
 
 
 def _update(endpoint_id: str, event_id: str) -> Update:

@@ -38,6 +38,8 @@ def current() -> Runtime:
     """
     global _open  # noqa: PLW0603 - one per process is the point
     if _open is None or _open[0] != os.getpid():
+        if _open is not None:
+            _open[1].engine.dispose(close=False)
         _open = (os.getpid(), _from_settings())
     return _open[1]
 
