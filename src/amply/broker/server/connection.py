@@ -200,9 +200,10 @@ class Connection(asyncio.Protocol):
         if self._stage is not _Stage.ANSWERING or serial != self._serial:
             return False
         transport, hall = self._transport, self._hall
-        self._cancel = None
-        # An answer within the handler's call cannot have missed a hang-up; a later one can.
-        if transport.is_closing() or not (self._taking_turns or self._is_connected()):
+        cancel, self._cancel = self._cancel, None
+        # An answer within the handler's call cannot have missed a hang-up; a later one can. Asking the kernel costs as
+        # much as handling a small request, so only those are asked about for whom a hang-up makes a difference.
+        if transport.is_closing() or (cancel is not None and not self._is_connected()):
             self.abort()
             return False
         line = CLOSE if hall.closing else self._line

@@ -19,7 +19,8 @@ Respond = Callable[[Response], bool]
 
 True: the bytes are with the kernel or in the bounded send buffer of a connection that was alive. False: the client is
 gone (it closed, reset, or half-closed), or this request was answered or cancelled before; nothing was sent, and what
-the answer hands out (received messages) must be taken back."""
+the answer hands out (received messages) must be taken back. A hang-up that the event loop has not seen yet is noticed
+for requests whose handler gave a `Cancel`: the others have nothing to take back."""
 
 Cancel = Callable[[], None]
 """Told once when the client went away, or the server stops by force, before the answer was given."""

@@ -22,12 +22,12 @@ from amply.broker.sqs.limits import AWS, Limits
 from amply.broker.sqs.names import parse_queue_url
 from amply.broker.sqs.receipts import Receipts
 from amply.broker.sqs.shapes import ResultShape
-from amply.broker.store.port import StoreError
+from amply.broker.store.port import Room, StoreError
 
 if TYPE_CHECKING:
     from amply.broker.engine.commands import Command
     from amply.broker.engine.engine import Engine
-    from amply.broker.store.port import Aged, Page, Room, Snapshot, Store
+    from amply.broker.store.port import Aged, Page, Snapshot, Store
     from amply.clock import Clock
     from amply.ids import Ids
 
@@ -266,6 +266,8 @@ class Service:
     def _start_again(self, snapshot: "Snapshot") -> None:
         """The store refused a commit: what was decided since the last good one did not happen."""
         self.engine = restored(snapshot, self.region, self.limits)
+        # Until the next look: a batch that carries new messages fails its deletions too.
+        self.room = Room(is_full=True, free_bytes=0)
         parked, self._parked = self._parked, {}
         for respond, _, _ in parked.values():
             respond(NOTHING)
