@@ -9,7 +9,7 @@ import pytest
 # The load clients are processes of their own and import the same modules.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from broker_process import BrokerProcess  # noqa: E402 - found by the line above
+from broker_process import BrokerProcess
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any, Self
 TIMEOUT_S = 30.0
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The broker answered with an error."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -62,7 +62,7 @@ class JsonClient:
         status = int(status_line.split()[1])
         answer: dict[str, Any] = json.loads(body) if body else {}
         if status != 200:
-            raise Refused(status, answer.get("__type", ""), answer.get("message", ""))
+            raise RefusedError(status, answer.get("__type", ""), answer.get("message", ""))
         return answer
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ class Verdict:
 
 
 def judge(events: Iterable[Event]) -> Verdict:
-    """The verdict on a history that ended with a complete drain. The order of events between ledgers does not matter."""
+    """The verdict on a history that ended with a complete drain; the order of the events does not matter."""
     by_kind: defaultdict[str, list[Event]] = defaultdict(list)
     for event in events:
         by_kind[event["kind"]].append(event)
@@ -170,7 +171,7 @@ def _judge_deliveries(verdict: Verdict, deliveries: dict[str, list[Event]], chan
     """A message has one receiver at a time, and each receive counts one more."""
     for name, received in deliveries.items():
         received.sort(key=lambda delivery: delivery["got_ns"])
-        for earlier, later in zip(received, received[1:], strict=False):
+        for earlier, later in pairwise(received):
             # Which of two came first is certain only if one was asked for after the other was there.
             if later["asked_ns"] > earlier["got_ns"] and later["count"] <= earlier["count"]:
                 verdict.counts_fell.add(name)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from json_client import JsonClient, Refused
+from json_client import JsonClient, RefusedError
 from ledger import Ledger, make_body, name_in
 
 QUEUE = "load"
@@ -38,7 +38,7 @@ class LoadClient:
                     while not self.is_stopping:
                         getattr(self, step)(client)
                         time.sleep(PAUSE_S)
-            except Refused as error:
+            except RefusedError as error:
                 self.ledger.refused(str(error))
             except TimeoutError:
                 self.ledger.refused("no answer in time")
@@ -115,7 +115,7 @@ class LoadClient:
         change: dict[str, Any] = {"ReceiptHandle": handle, "VisibilityTimeout": self.random.choice((0, 0, 2))}
         try:
             client.call("ChangeMessageVisibility", QueueUrl=QUEUE, **change)
-        except Refused as error:
+        except RefusedError as error:
             # Its timeout may have ended before, and another client has deleted it or it went to the dead letter queue.
             if "Message does not exist" not in str(error):
                 raise

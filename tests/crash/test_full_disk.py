@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from broker_process import BrokerProcess, until
-from json_client import JsonClient, Refused
+from json_client import JsonClient, RefusedError
 
 # The broker keeps 64 MB free of new messages and a ballast of 16 MB; there must be room for some messages beside that.
 DISK_SIZE = "128m"
@@ -62,12 +62,12 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
         holder.communicate()
 
 
-def send_until_refused(client: JsonClient, sent: set[str]) -> Refused:
+def send_until_refused(client: JsonClient, sent: set[str]) -> RefusedError:
     for number in range(10_000):
         name = f"{len(sent)}-{number}"
         try:
             client.call("SendMessage", QueueUrl="work", MessageBody=f"{name} {BODY}")
-        except Refused as refused:
+        except RefusedError as refused:
             return refused
         sent.add(name)
     pytest.fail("the disk never got full")
@@ -90,9 +90,10 @@ def accepts_sends(client: JsonClient, sent: set[str]) -> bool:
     name = f"probe-{len(sent)}"
     try:
         client.call("SendMessage", QueueUrl="work", MessageBody=name)
-    except Refused as refused:
-        assert refused.status == 503
-        return False
+    except RefusedError as refused:
+        if refused.status == 503:
+            return False
+        raise
     sent.add(name)
     return True
 

@@ -109,11 +109,11 @@ def test_no_kill_of_the_broker_under_load_breaks_a_promise(
 
     verdict = judge(read(tmp_path.glob("*.ledger")))
     with capsys.disabled():
-        print(
+        sys.stdout.write(
             f"\n{kills} kills: {verdict.acknowledged} sends acknowledged, {verdict.indeterminate} without an answer "
             f"({verdict.recovered} of them delivered), {verdict.deleted} deletes acknowledged, "
             f"{verdict.duplicates} duplicates; lost {len(verdict.lost)}, resurrected {len(verdict.resurrected)}, "
-            f"unexpected {len(verdict.unexpected)}"
+            f"unexpected {len(verdict.unexpected)}\n"
         )
     assert verdict.broken_promises == {}
     # A quiet run would prove nothing.
