@@ -205,6 +205,23 @@ def test_what_was_decided_after_a_refused_commit_fails_with_it() -> None:
     play(story)
 
 
+def test_a_deletion_that_waits_for_a_look_up_is_answered_when_a_commit_is_refused() -> None:
+    async def story(setting: Setting) -> None:
+        await setting.client.send()
+        handle = message_of(await setting.client.receive(visibility_timeout=1)).receipt_handle
+        setting.clock.advance(1)  # the message is on disk only, from here on
+        setting.store.may_commit.clear()
+        setting.store.next_error = StoreFull("no room")
+        send, deletion = setting.client.send(), setting.client.delete(handle)
+        await turns()
+        setting.store.may_commit.set()
+        assert isinstance(await send, Fault)
+        assert isinstance(await deletion, Fault)
+        assert await setting.client.delete(handle) is None
+
+    play(story)
+
+
 def test_a_parked_poll_is_answered_empty_when_a_commit_is_refused() -> None:
     async def story(setting: Setting) -> None:
         poll = setting.client.receive(wait_time_seconds=20)

@@ -132,17 +132,18 @@ class Committer:
             except StoreFull as error:
                 batch.error = error
                 batch.snapshot = store.load(self._clock.now_ms())
-                return
         batch.looked_up = [read(store) for read, _ in batch.lookups]
 
     def _came_back(self, batch: _Batch) -> None:
-        if batch.error is not None:
-            self._failed(batch, batch.error)
-        else:
-            for release in batch.releases:
-                release(True)  # noqa: FBT003
-            for (_, take), found in zip(batch.lookups, batch.looked_up, strict=True):
-                take(found)
+        if batch.error is not None and batch.snapshot is None:
+            self._break(batch, batch.error)
+            return
+        if batch.error is not None and batch.snapshot is not None:
+            self._refuse(batch, batch.error, batch.snapshot)
+        for release in batch.releases:
+            release(batch.error is None)
+        for (_, take), found in zip(batch.lookups, batch.looked_up, strict=True):
+            take(found)
         waiting = self._open
         if waiting.changes or waiting.lookups:
             self._leave()
@@ -153,16 +154,18 @@ class Committer:
         for release in waiting.releases:
             release(True)  # noqa: FBT003
 
-    def _failed(self, batch: _Batch, error: StoreError) -> None:
-        """Nothing of the batch is durable, and what was decided since rests on it: all of it fails."""
+    def _refuse(self, batch: _Batch, error: StoreError, snapshot: Snapshot) -> None:
+        """What was decided since the batch left rests on it, and fails with it."""
+        _log.error("commit refused: %s", error.message)
+        batch.releases += self._open.releases
+        lookups, self._open = self._open.lookups, _Batch()
+        self._open.lookups = lookups
+        self._on_refused(snapshot)
+
+    def _break(self, batch: _Batch, error: StoreError) -> None:
+        self._is_broken = True
         releases = batch.releases + self._open.releases
         self._open = _Batch()
-        if batch.snapshot is not None:
-            _log.error("commit refused: %s", error.message)
-            self._on_refused(batch.snapshot)
-        else:
-            self._is_broken = True
         for release in releases:
             release(False)  # noqa: FBT003
-        if self._is_broken:
-            self._on_broken(error)
+        self._on_broken(error)

@@ -1,7 +1,7 @@
 """The seam between the broker and whatever keeps its facts: few verbs, all called from one thread.
 
-Internal: it may change whenever the broker needs it to. `tests/broker/store/test_conformance.py` runs every implementation
-through the same behaviours.
+Internal: it may change whenever the broker needs it to. `tests/broker/store/test_conformance.py` runs every
+implementation through the same behaviours.
 """
 
 from collections.abc import Sequence
