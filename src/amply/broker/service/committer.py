@@ -166,6 +166,8 @@ class Committer:
         self._is_broken = True
         releases = batch.releases + self._open.releases
         self._open = _Batch()
+        self._is_busy = False
+        self._idle.set()
         for release in releases:
             release(False)  # noqa: FBT003
         self._on_broken(error)
