@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import ceiling, depth, profiles, receive, report, send
-from bench.processes import ROOT
+from bench import ROOT, ceiling, depth, profiles, receive, report, send
 
 
 def _counts(text: str) -> list[int]:
@@ -53,10 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
     name, path = parameters.pop("command"), parameters.pop("json")
     module: Any = {"send": send, "receive": receive, "depth": depth, "profile": profiles, "ceiling": ceiling}[name]
     figures = module.measure(**parameters)
+    report.save(path, name, parameters, figures)
     for table in module.tables(figures):
         report.show(table)
-    report.save(path, name, parameters, figures)
-    return 0
+    rows = figures if isinstance(figures, list) else [figures]
+    return 1 if any(row.errors for row in rows) else 0
 
 
 if __name__ == "__main__":

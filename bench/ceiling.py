@@ -7,7 +7,7 @@ import sys
 import uvloop
 from msgspec import Struct
 
-from bench import machine, processes
+from bench import ROOT, machine, processes
 from bench.load import Outcome, Plan
 from bench.machine import Spread
 from bench.report import Table
@@ -32,7 +32,7 @@ def measure(*, connections: int, seconds: float, rounds: int) -> CeilingFigures:
     """Closed loop, like the measurements that rest on it."""
     port = processes.free_port()
     command = [sys.executable, "-m", "bench.ceiling", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=processes.ROOT) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as server:
         try:
             if server.stdout is None or not server.stdout.readline():
                 raise RuntimeError("the canned server did not start")

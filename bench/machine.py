@@ -12,7 +12,7 @@ from pathlib import Path
 import apsw
 from msgspec import Struct
 
-from bench.processes import ROOT
+from bench import ROOT
 
 _RECORD = b"x" * 512
 _datasync = getattr(os, "fdatasync", os.fsync)  # macOS has none

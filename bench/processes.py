@@ -19,10 +19,10 @@ from typing import Any
 import msgspec
 import psutil  # type: ignore[import-untyped]
 
+from bench import ROOT
 from bench.calls import QUEUE_NAME
 from bench.load import Outcome, Plan
-
-ROOT = Path(__file__).resolve().parents[1]
+from bench.report import say
 
 _START_S = 60.0
 _STOP_S = 30.0
@@ -152,7 +152,10 @@ def generate(plan: Plan) -> Outcome:
     )
     if ended.returncode:
         raise RuntimeError(f"the load generator ended with {ended.returncode}")
-    return msgspec.json.decode(ended.stdout, type=Outcome)
+    outcome = msgspec.json.decode(ended.stdout, type=Outcome)
+    for fault in outcome.faults:
+        say(f"one of {outcome.errors:,} errors: {fault}")
+    return outcome
 
 
 def free_port() -> int:

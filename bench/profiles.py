@@ -1,4 +1,4 @@
-"""Where a broker's time goes under SendMessage: its threads seen from outside, its event loop's functions from inside."""
+"""Where a broker's time goes under SendMessage: its threads from outside, its event loop's functions from inside."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +23,7 @@ class ProfileFigures(Struct, frozen=True, kw_only=True):
     fsyncs_per_s: float
     threads: list[ThreadShares]
     samples: Samples
+    errors: int
 
 
 def measure(*, connections: int, seconds: float, body_bytes: int) -> ProfileFigures:
@@ -42,7 +43,13 @@ def measure(*, connections: int, seconds: float, body_bytes: int) -> ProfileFigu
             sampled = processes.run(running, seconds=seconds, **plan)
         say(f"functions sampled at {sampled.requests_per_s:,.0f} requests/s")
         samples = msgspec.json.decode(path.read_bytes(), type=Samples)
-    return ProfileFigures(outcome=outcome, fsyncs_per_s=fsyncs, threads=threads, samples=samples)
+    return ProfileFigures(
+        outcome=outcome,
+        fsyncs_per_s=fsyncs,
+        threads=threads,
+        samples=samples,
+        errors=outcome.errors + sampled.errors,
+    )
 
 
 def tables(figures: ProfileFigures) -> list[Table]:

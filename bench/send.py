@@ -63,6 +63,7 @@ def tables(figures: list[SendFigures]) -> list[Table]:
                 "p50 ms",
                 "p99 ms",
                 "broker CPU",
+                "us/request",
                 "generator CPU",
                 "fsync/s",
                 "errors",
