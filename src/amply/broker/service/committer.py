@@ -9,6 +9,7 @@ import contextlib
 import logging
 import queue
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from amply.broker.store.port import Snapshot, Store, StoreError, StoreFull
@@ -25,12 +26,13 @@ _log = logging.getLogger(__name__)
 class _Batch:
     """What leaves for the disk together."""
 
-    __slots__ = ("changes", "error", "looked_up", "lookups", "releases", "snapshot")
+    __slots__ = ("changes", "error", "looked_up", "lookups", "releases", "size_bytes", "snapshot")
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
+        self.size_bytes = 0
         self.lookups: list[tuple[Callable[[Store], Any], Callable[[Any], None]]] = []
-        self.releases: list[Callable[[bool], None]] = []
+        self.releases: deque[Callable[[bool], None]] = deque()
         self.looked_up: list[Any] = []
         self.error: StoreError | None = None
         self.snapshot: Snapshot | None = None  # the truth again, after a commit that the store refused
@@ -66,23 +68,25 @@ class Committer:
         self._writer.start()
 
     @property
-    def waiting(self) -> int:
-        """How many changes wait for the next commit."""
-        return len(self._open.changes)
+    def waiting_bytes(self) -> int:
+        """How many bytes of messages wait for the next commit."""
+        return self._open.size_bytes
 
-    def add(self, changes: "list[Change]", release: "Callable[[bool], None]") -> None:
+    def add(self, changes: "list[Change]", release: "Callable[[bool], None]", size_bytes: int = 0) -> None:
         """Make changes durable; then call `release(True)`, or `release(False)` if they could not be.
 
-        Without changes, `release` follows once everything added before is durable.
+        Without changes, `release` follows once everything added before is durable. `size_bytes` is what the messages in
+        them weigh.
         """
         if self._is_broken:
-            release(False)  # noqa: FBT003 - the callback's only argument
+            release(False)
             return
         if not changes and not self._is_busy:
-            release(True)  # noqa: FBT003
+            release(True)
             return
         batch = self._open
         batch.changes += changes
+        batch.size_bytes += size_bytes
         batch.releases.append(release)
         self._leave_soon()
 
@@ -135,13 +139,20 @@ class Committer:
         batch.looked_up = [read(store) for read, _ in batch.lookups]
 
     def _came_back(self, batch: _Batch) -> None:
+        try:
+            self._conclude(batch)
+        except Exception as error:  # noqa: BLE001 - what follows a commit must not fail: memory and disk would part
+            _log.exception("the broker failed after a commit")
+            self._break(batch, StoreError(f"the broker failed: {error!r}", hint="This is a defect; please report it."))
+
+    def _conclude(self, batch: _Batch) -> None:
         if batch.error is not None and batch.snapshot is None:
             self._break(batch, batch.error)
             return
         if batch.error is not None and batch.snapshot is not None:
             self._refuse(batch, batch.error, batch.snapshot)
-        for release in batch.releases:
-            release(batch.error is None)
+        while batch.releases:
+            batch.releases.popleft()(batch.error is None)
         for (_, take), found in zip(batch.lookups, batch.looked_up, strict=True):
             take(found)
         waiting = self._open
@@ -152,7 +163,7 @@ class Committer:
         self._is_busy = False
         self._idle.set()
         for release in waiting.releases:
-            release(True)  # noqa: FBT003
+            release(True)
 
     def _refuse(self, batch: _Batch, error: StoreError, snapshot: Snapshot) -> None:
         """What was decided since the batch left rests on it, and fails with it."""
@@ -164,10 +175,10 @@ class Committer:
 
     def _break(self, batch: _Batch, error: StoreError) -> None:
         self._is_broken = True
-        releases = batch.releases + self._open.releases
+        releases = [*batch.releases, *self._open.releases]
         self._open = _Batch()
         self._is_busy = False
         self._idle.set()
         for release in releases:
-            release(False)  # noqa: FBT003
+            release(False)
         self._on_broken(error)

@@ -41,7 +41,7 @@ def send_message(service: "Service", request: SendMessageRequest, context: "Cont
             md5_of_attributes(request.message_system_attributes) if request.message_system_attributes else None
         ),
     )
-    service.execute(Send(key, [outgoing]), respond, lambda _: result)
+    service.execute(Send(key, [outgoing]), respond, lambda _: result, size_bytes=size)
 
 
 def send_message_batch(
@@ -84,7 +84,7 @@ def send_message_batch(
         ],
         failed=failed,
     )
-    service.execute(Send(key, [message for _, message in made]), respond, lambda _: result)
+    service.execute(Send(key, [message for _, message in made]), respond, lambda _: result, size_bytes=total)
 
 
 def _check_standard(message: SendMessageRequest | SendMessageBatchRequestEntry) -> None:

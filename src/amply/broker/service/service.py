@@ -39,8 +39,8 @@ Cancel: TypeAlias = Callable[[], None]
 
 _log = logging.getLogger(__name__)
 
-# Changes waiting for the disk beyond which sends are refused at once: a clear no beats an answer after the deadline.
-WAITING_CHANGES_MAX = 20_000
+# Messages waiting for the disk beyond which sends are refused at once: a clear no beats an answer after the deadline.
+WAITING_SIZE_BYTES_MAX = 64 * 1024 * 1024
 TEND_INTERVAL_S = 1.0
 
 
@@ -102,14 +102,17 @@ class Service:
                 "The disk is nearly full, so no new messages are taken; receiving and deleting go on. "
                 "Make room on the disk or drain queues, then try again.",
             )
-        if self._committer.waiting > WAITING_CHANGES_MAX:
+        if self._committer.waiting_bytes > WAITING_SIZE_BYTES_MAX:
             raise Fault(SERVICE_UNAVAILABLE, "Too many messages wait for the disk. Slow down, then try again.")
 
     # Running commands
 
-    def execute(self, command: "Command", respond: Respond, make_result: MakeResult) -> None:
-        """Run a command; its outcome leaves when everything that it rests on is durable."""
-        self._carry_out(self._decide(command), respond, make_result)
+    def execute(self, command: "Command", respond: Respond, make_result: MakeResult, *, size_bytes: int = 0) -> None:
+        """Run a command; its outcome leaves when everything that it rests on is durable.
+
+        `size_bytes` is what the messages in it weigh.
+        """
+        self._carry_out(self._decide(command), respond, make_result, size_bytes)
 
     def poll(self, key: QueueKey, respond: Respond, make_result: MakeResult, **parameters: int | None) -> Cancel:
         """Run a receive, which may stay parked until a message comes."""
@@ -142,7 +145,11 @@ class Service:
             raise
 
     def _carry_out(
-        self, decision: Decision, respond: Respond | None = None, make_result: MakeResult | None = None
+        self,
+        decision: Decision,
+        respond: Respond | None = None,
+        make_result: MakeResult | None = None,
+        size_bytes: int = 0,
     ) -> None:
         """Commit a decision's changes, then answer; look up what it needs from disk."""
         release: list[Callable[[bool], None]] = []
@@ -154,9 +161,9 @@ class Service:
                 respond_to_poll, key, make = parked
                 release.append(partial(self._release_deliveries, respond_to_poll, key, make(deliveries), deliveries))
         if len(release) == 1:
-            self._committer.add(decision.changes, release[0])
+            self._committer.add(decision.changes, release[0], size_bytes)
         elif release or decision.changes:
-            self._committer.add(decision.changes, partial(_release_all, release))
+            self._committer.add(decision.changes, partial(_release_all, release), size_bytes)
         for read in decision.reads:
             self._look_up(read, respond, make_result)
         self._set_timer()
