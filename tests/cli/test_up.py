@@ -118,6 +118,18 @@ def test_a_killed_broker_comes_back_and_takes_jobs_again(tmp_path):
     assert "The queues are empty." in err
 
 
+def test_killing_it_hard_leaves_no_process_behind(tmp_path):
+    with amply_up(tmp_path, free_port()) as (running, family):
+        for shown in itertools.islice(running.stdout, LINES_MAX):
+            if "4 of 4 processes run" in shown:
+                break
+        family.extend(psutil.Process(running.pid).children(recursive=True))
+        assert len(family) >= 5
+        running.kill()
+        _, left = psutil.wait_procs(family, timeout=PATIENCE_S)
+    assert left == []
+
+
 def test_a_port_in_use_is_the_brokers_own_error_and_exit_code(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -204,6 +216,7 @@ def test_the_plain_line_tells_counts_rates_and_processes():
     assert line(view()) == (
         "   75 s | high 12+3+1 in 4.2/s out -/s done 99 | amply-celery-dlq 2+0+0 | 1 of 1 processes run"
     )
+    assert line(view(error_count=2)).endswith("1 of 1 processes run | 2 errors in /data/logs")
 
 
 def test_the_table_tells_queues_processes_and_the_last_error_without_letting_it_steer_the_terminal():

@@ -27,8 +27,8 @@ _SECONDS_APART = {
 }
 
 # A burst fills every queue, and is gone before the next one. The first comes at once.
-BURST_EVERY_S = 12.0
-_BURST = {Kind.DONATION: 20, Kind.NEWS: 10, Kind.REPORT: 12}
+BURST_EVERY_S = 10.0
+_BURST = {Kind.DONATION: 12, Kind.NEWS: 8, Kind.REPORT: 10}
 
 
 def arrivals(seed: int) -> Iterator[tuple[float, Kind]]:

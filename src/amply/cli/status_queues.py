@@ -5,7 +5,7 @@ Asks SQS and nothing else, so that it shows the same of the embedded broker and 
 
 from typing import Any
 
-from msgspec import Struct
+import msgspec
 
 from amply import settings
 from amply.cli.workers_environment import local_credentials
@@ -29,7 +29,7 @@ class RefusedError(AmplyError):
     exit_code = 4
 
 
-class QueueLook(Struct, frozen=True, kw_only=True):
+class QueueLook(msgspec.Struct, frozen=True, kw_only=True):
     """What a look shows of one queue. Counts are messages, None when the queue does not exist."""
 
     name: str
@@ -125,8 +125,6 @@ def _client(endpoint_url: str | None, region: str) -> Any:
 
 
 def _read(declared: QueueLook, attributes: dict[str, str]) -> QueueLook:
-    import msgspec
-
     redrive = msgspec.json.decode(attributes.get("RedrivePolicy") or "{}")
     return msgspec.structs.replace(
         declared,

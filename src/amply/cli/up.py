@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from amply import settings
+from amply.cli.broker import DEFAULT_PORT
 from amply.cli.up_run import BROKER, LOAD, RECEIVER, Run
 from amply.cli.workers_environment import child_environment
 from amply.cli.workers_services import worker_services
@@ -20,7 +21,9 @@ _BROKER_GRACE_S = 15.0
 
 @click.command()
 @click.option("--demo", is_flag=True, help="Let donations arrive, webhooks go out, and reports be made.")
-@click.option("--port", default=9324, show_default=True, type=click.IntRange(1, 65535), help="The SQS endpoint's port.")
+@click.option(
+    "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(1, 65535), help="Of the SQS endpoint."
+)
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),

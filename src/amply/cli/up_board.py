@@ -95,6 +95,8 @@ def line(view: View) -> str:
     parts.append(f"{running} of {len(view.processes)} processes run")
     if view.sample.problem:
         parts.append(output.safe(view.sample.problem))
+    if view.error_count:
+        parts.append(f"{view.error_count} errors in {view.logs}")
     return " | ".join(parts)
 
 

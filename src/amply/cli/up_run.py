@@ -47,7 +47,7 @@ class Run:
         beats = [service.name for service in workers if service.name.startswith(BEAT)]
         self._workers = [service.name for service in workers if service.name not in beats]
         # The receiver outlives the workers, which still call it while they finish their jobs.
-        self._stopping_order = [[LOAD], beats, self._workers, [RECEIVER]]
+        self._stopping_order = [[LOAD, *beats], self._workers, [RECEIVER]]
         self._clock = SystemClock()
         self._started_ms = self._clock.now_ms()
         self._logs = LogFolder(data / "logs")
@@ -116,8 +116,9 @@ class Run:
             self._board.say("The broker is back; the workers start anew, as they may have stopped polling.")
             if self._workers:
                 self._fleet.stop(*self._workers)
-        if self._workers and self._fleet.is_stopped(*self._workers):
-            self._fleet.start(*self._workers)
+        for name in self._workers:
+            if self._fleet.is_stopped(name):
+                self._fleet.start(name)
 
     def _on_line(self, label: str, line: str) -> None:
         if label == BROKER and _LISTENS.match(line):

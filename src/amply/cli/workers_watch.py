@@ -37,7 +37,11 @@ class StopRequests:
         def asked(_number: int, _frame: FrameType | None) -> None:
             self.count += 1
 
-        before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        # Under nohup, the terminal may go and this process stays.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, asked) for number in numbers}
         try:
             yield
         finally:
