@@ -25,7 +25,10 @@ RATE_LIMIT = 0.9
 
 
 class DepthFigures(Struct, frozen=True, kw_only=True):
-    """Megabytes are millions of bytes. Ratios are deep by empty, of the medians.
+    """Megabytes are millions of bytes. Ratios are deep by empty, of the two turns of one round.
+
+    `..._us` is the broker's CPU time a message in microseconds, the median of the rounds: of all its figures the one
+    that other processes on the machine change least.
 
     `missing` compares the depth at the end with what was sent and deleted: not 0, and something is wrong.
     Memory is taken after the same traffic on both and before any restart (`_filled`, for the deep one), and again after
@@ -48,8 +51,12 @@ class DepthFigures(Struct, frozen=True, kw_only=True):
     receive_empty_per_s: Spread
     receive_deep_per_s: Spread
     memory_difference_mb: float
-    send_ratio: float
-    receive_ratio: float
+    send_ratio: Spread
+    receive_ratio: Spread
+    send_empty_us: float
+    send_deep_us: float
+    receive_empty_us: float
+    receive_deep_us: float
     is_within_limits: bool
     errors: int
 
@@ -127,8 +134,10 @@ def tables(figures: DepthFigures) -> list[Table]:
             f"{figures.depth:,} messages waiting: {'within' if figures.is_within_limits else 'NOT within'} the limits",
             ["", "empty", "min-max", "deep", "min-max", "deep by empty", "limit"],
             [
-                _row("SendMessage/s", *sends, f"{figures.send_ratio:.2f}", f">= {RATE_LIMIT}"),
-                _row("receive 1 + delete, pairs/s", *receives, f"{figures.receive_ratio:.2f}", f">= {RATE_LIMIT}"),
+                _row("SendMessage/s", *sends, _range(figures.send_ratio), f">= {RATE_LIMIT}"),
+                _row("receive 1 + delete, pairs/s", *receives, _range(figures.receive_ratio), f">= {RATE_LIMIT}"),
+                _plain("SendMessage, CPU us", figures.send_empty_us, figures.send_deep_us),
+                _plain("receive 1 + delete, CPU us", figures.receive_empty_us, figures.receive_deep_us),
                 _row("restart to first answer, ms", *restarts, "", f"<= {RESTART_LIMIT_S * 1000:.0f}"),
                 ["Python alone, ms", f"{figures.python_start_s * 1000:.0f}", "", "", "", "", ""],
                 _memory("memory when filled, MB", figures.rss_empty_mb, figures.rss_filled_mb),
@@ -159,7 +168,8 @@ def _figures(
     difference = max(rss_mb[1] - rss_mb[0], ends[1] - ends[0])
     sends = [machine.spread(outcome.messages_per_s for outcome in rates.sends) for rates in (a, b)]
     receives = [machine.spread(outcome.messages_per_s for outcome in rates.receives) for rates in (a, b)]
-    ratios = [deep.median / empty.median for empty, deep in (sends, receives)]
+    send_ratio = _ratio(a.sends, b.sends)
+    receive_ratio = _ratio(a.receives, b.receives)
     is_quick = statistics.median(restarts_s[1]) <= RESTART_LIMIT_S
     depth = b.running.depth()
     return DepthFigures(
@@ -178,9 +188,15 @@ def _figures(
         receive_empty_per_s=receives[0],
         receive_deep_per_s=receives[1],
         memory_difference_mb=difference,
-        send_ratio=ratios[0],
-        receive_ratio=ratios[1],
-        is_within_limits=difference <= MEMORY_LIMIT_MB and is_quick and min(ratios) >= RATE_LIMIT,
+        send_ratio=send_ratio,
+        receive_ratio=receive_ratio,
+        send_empty_us=_cpu_us(a.sends),
+        send_deep_us=_cpu_us(b.sends),
+        receive_empty_us=_cpu_us(a.receives),
+        receive_deep_us=_cpu_us(b.receives),
+        is_within_limits=difference <= MEMORY_LIMIT_MB
+        and is_quick
+        and min(send_ratio.median, receive_ratio.median) >= RATE_LIMIT,
         errors=a.errors + b.errors,
     )
 
@@ -191,6 +207,22 @@ def _line(rates: _Rates) -> str:
 
 def _rss_mb(running: Broker) -> float:
     return running.rss_bytes / 1e6
+
+
+def _ratio(empty: list[Outcome], deep: list[Outcome]) -> Spread:
+    return machine.spread(b.messages_per_s / a.messages_per_s for a, b in zip(empty, deep, strict=True))
+
+
+def _cpu_us(outcomes: list[Outcome]) -> float:
+    return statistics.median(outcome.server_cpu_s / outcome.messages for outcome in outcomes) * 1e6
+
+
+def _range(ratio: Spread) -> str:
+    return f"{ratio.median:.2f} ({ratio.least:.2f}-{ratio.most:.2f})"
+
+
+def _plain(what: str, empty: float, deep: float) -> list[str]:
+    return [what, f"{empty:.0f}", "", f"{deep:.0f}", "", f"{deep / max(empty, 1):.2f}", ""]
 
 
 def _ms(seconds: Spread) -> Spread:
