@@ -28,9 +28,9 @@ class DepthFigures(Struct, frozen=True, kw_only=True):
     """Megabytes are millions of bytes. Ratios are deep by empty, of the two turns of one round.
 
     `..._us` is the broker's CPU time a message in microseconds, the median of the rounds: of all its figures the one
-    that other processes on the machine change least.
+    that other processes on the machine change least. `missing` compares the depth at the end with what was sent and
+    deleted: not 0, and something is wrong.
 
-    `missing` compares the depth at the end with what was sent and deleted: not 0, and something is wrong.
     Memory is taken after the same traffic on both and before any restart (`_filled`, for the deep one), and again after
     the deep one was killed, restarted and loaded. A restart is the time from the start of the process to the answer to
     a first ReceiveMessage; Python alone starts and ends in `python_start_s`.
@@ -170,7 +170,8 @@ def _figures(
     receives = [machine.spread(outcome.messages_per_s for outcome in rates.receives) for rates in (a, b)]
     send_ratio = _ratio(a.sends, b.sends)
     receive_ratio = _ratio(a.receives, b.receives)
-    is_quick = statistics.median(restarts_s[1]) <= RESTART_LIMIT_S
+    is_small, is_quick = difference <= MEMORY_LIMIT_MB, statistics.median(restarts_s[1]) <= RESTART_LIMIT_S
+    is_fast = min(send_ratio.median, receive_ratio.median) >= RATE_LIMIT
     depth = b.running.depth()
     return DepthFigures(
         depth=depth,
@@ -194,9 +195,7 @@ def _figures(
         send_deep_us=_cpu_us(b.sends),
         receive_empty_us=_cpu_us(a.receives),
         receive_deep_us=_cpu_us(b.receives),
-        is_within_limits=difference <= MEMORY_LIMIT_MB
-        and is_quick
-        and min(send_ratio.median, receive_ratio.median) >= RATE_LIMIT,
+        is_within_limits=is_small and is_quick and is_fast,
         errors=a.errors + b.errors,
     )
 
