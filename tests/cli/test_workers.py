@@ -100,7 +100,7 @@ def test_a_second_request_to_stop_hurries_even_what_is_stopped_later():
     deaf = "import signal,time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
     ready = []
     asked = StopRequests()
-    services = [Service(name=name, command=(sys.executable, "-c", deaf)) for name in ("first", "second")]
+    services = [Service(name=name, command=(sys.executable, "-c", deaf), grace_s=3600) for name in ("first", "second")]
     clock = SystemClock()
     with Fleet(services, clock=clock, jitter=lambda: 1.0, on_line=lambda label, _: ready.append(label)) as fleet:
         with asked.listening():
@@ -111,8 +111,12 @@ def test_a_second_request_to_stop_hurries_even_what_is_stopped_later():
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGTERM)
             assert asked.count == 2
+
+            def lose_patience():
+                assert time.monotonic() < deadline
+
             for name in ("first", "second"):
-                drain(fleet, asked, lambda: None, name)
+                drain(fleet, asked, lose_patience, name)
         assert [told.last_exit for told in fleet.states()] == ["SIGQUIT", "SIGQUIT"]
 
 
