@@ -10,6 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from simulation import Simulation
 
+from amply.broker.engine.window import Window
+
 SEEDS = 250
 STEPS = 300
 
@@ -25,6 +27,16 @@ MUST_BE_REACHED = {
     "refused at the in-flight cap",
     "the clock jumped",
 }
+
+
+@pytest.fixture(autouse=True)
+def no_second_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In production, a window whose cursor and count disagree is read again from the start. It never has to be."""
+
+    def start_again(window: Window) -> None:
+        raise AssertionError("a ready message was left behind the cursor")
+
+    monkeypatch.setattr(Window, "start_again", start_again)
 
 
 def test_the_engine_does_what_the_model_says_whatever_happens() -> None:
