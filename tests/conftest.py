@@ -73,7 +73,9 @@ class RunningBroker:
         return next(view.parked_polls for view in views if view.name == queue)
 
     def stop(self) -> None:
-        """Stop in order; the store is closed."""
+        """Stop in order; the store is closed. A second time does nothing."""
+        if self._loop.is_closed():
+            return
         try:
             self._run(self._embedded.stop())
         finally:

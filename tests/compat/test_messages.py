@@ -172,14 +172,18 @@ def test_a_receive_out_of_range_is_refused_and_receives_nothing(sqs, queue, refu
         (
             {"MessageDeduplicationId": "d"},
             "InvalidParameterValue",
-            "Value d for parameter MessageDeduplicationId is invalid. Reason: "
-            "The request includes a parameter that is not valid for this queue type.",
+            (
+                "Value d for parameter MessageDeduplicationId is invalid. Reason: "
+                "The request includes a parameter that is not valid for this queue type."
+            ),
         ),
         (
             {"MessageGroupId": "with space"},
             "InvalidParameterValue",
-            "Value with space for parameter MessageGroupId is invalid. Reason: "
-            "MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length.",
+            (
+                "Value with space for parameter MessageGroupId is invalid. Reason: "
+                "MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length."
+            ),
         ),
         (
             {"MessageAttributes": {"a": {"DataType": "String", "StringValue": ""}}},
@@ -209,7 +213,7 @@ def test_a_receive_out_of_range_is_refused_and_receives_nothing(sqs, queue, refu
         ),
     ],
 )
-def test_a_message_that_may_not_be_sent_is_refused(sqs, queue, refused, members, code, message):
+def test_a_message_that_may_not_be_sent_is_refused(sqs, queue, refused, *, members, code, message):
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={"MaximumMessageSize": "1024"})
     status, refused_code, text = refused(sqs.send_message, **{"QueueUrl": queue, "MessageBody": "x", **members})
     assert (status, refused_code) == (400, code)
@@ -287,7 +291,7 @@ BATCHES = {
     ],
     ids=["eleven", "twice", "space", "long", "empty", "none"],
 )
-def test_a_batch_that_is_wrong_as_a_whole_does_nothing(sqs, queue, refused, action, ids, code, message):
+def test_a_batch_that_is_wrong_as_a_whole_does_nothing(sqs, queue, refused, *, action, ids, code, message):
     entries = [{"Id": entry_id, **BATCHES[action]} for entry_id in ids]
     aws_action = "".join(word.capitalize() for word in action.split("_"))
     expected = 400, f"AWS.SimpleQueueService.{code}", message.format(action=aws_action)

@@ -88,7 +88,9 @@ def test_a_name_of_80_characters_is_taken(sqs):
         ),
     ],
 )
-def test_an_attribute_that_cannot_be_set_is_refused_and_changes_nothing(sqs, queue, refused, attributes, code, message):
+def test_an_attribute_that_cannot_be_set_is_refused_and_changes_nothing(
+    sqs, queue, refused, *, attributes, code, message
+):
     together = {"DelaySeconds": "7", **attributes}
     assert refused(sqs.set_queue_attributes, QueueUrl=queue, Attributes=together) == (400, code, message)
     assert sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"] == DEFAULTS
@@ -144,7 +146,7 @@ def test_a_policy_is_kept_as_given_and_an_empty_one_takes_it_away(sqs, queue, na
         ('{"deadLetterTargetArn": "arn:aws:sqs:eu-central-1:000000000000:work", "maxReceiveCount": 3}', ""),
         ('{"deadLetterTargetArn": "arn:aws:sqs:eu-central-1:000000000000:amply-celery-dlq", "maxReceiveCount": 0}', ""),
         (
-            '{"deadLetterTargetArn": "arn:aws:sqs:eu-central-1:000000000000:amply-celery-dlq", "maxReceiveCount": 1001}',
+            '{"deadLetterTargetArn": "arn:aws:sqs:eu-central-1:000000000000:amply-celery-dlq","maxReceiveCount":1001}',
             "",
         ),
         (
