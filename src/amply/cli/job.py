@@ -14,9 +14,8 @@ from amply.cli.workers_environment import local_credentials
 from amply.errors import AmplyError
 
 if TYPE_CHECKING:
-    from celery.result import AsyncResult
-
     from celery import Celery
+    from celery.result import AsyncResult
 
 # Raised when a member changes its meaning or goes; members may be added.
 JSON_VERSION = 1

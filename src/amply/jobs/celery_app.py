@@ -7,6 +7,7 @@ who answers SQS requests.
 
 import sqlite3
 
+import kombu.transport.SQS  # noqa: F401 - half a second of imports that every worker process would pay after its fork
 from celery import Celery
 
 from amply import settings
