@@ -1,0 +1,93 @@
+"""The Python of the pages that is marked `run` runs, against a broker in this process."""
+
+import base64
+import json
+
+import pytest
+from pages import PAGES, ROOT, blocks, name
+
+from amply.topology.document import TopologyError
+from amply.topology.load import load
+
+MARKED = [page for page in PAGES if any(block.info == "python run" for block in blocks(page))]
+
+# A Celery message as kombu puts it on a queue, of a report that could not be made.
+DEAD_LETTER = base64.b64encode(
+    json.dumps(
+        {
+            "body": base64.b64encode(b'[["org-1"], {}, {"chain": null}]').decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {"task": "amply.jobs.reports.generate_monthly_report", "id": "abc123", "retries": 0},
+            "properties": {"body_encoding": "base64", "delivery_info": {"exchange": "", "routing_key": "low"}},
+        }
+    ).encode()
+).decode()
+
+
+@pytest.fixture
+def run(broker, monkeypatch):
+    """Run the marked blocks of a page, one after the other, as a reader would who has set the variables."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", broker.endpoint_url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+
+    def run_page(page):
+        names = {"__name__": "__main__"}
+        for block in blocks(page):
+            if block.info == "python run":
+                # Behind so many empty lines, a traceback names the page and its line.
+                code = compile("\n" * (block.line - 1) + block.text, name(page), "exec")
+                exec(code, names)
+        if "sqs" in names:
+            names["sqs"].close()
+
+    return run_page
+
+
+@pytest.mark.parametrize("page", MARKED, ids=name)
+def test_the_marked_python_of_a_page_runs(page, run):
+    run(page)
+
+
+def test_the_readme_s_python_gets_its_message_back(run, capsys):
+    run(ROOT / "README.md")
+    assert capsys.readouterr().out == "hello\n"
+
+
+def test_the_page_on_dead_letters_shows_what_lies_there_and_sends_it_back_where_it_came_from(run, sqs, capsys):
+    dead, low = (sqs.get_queue_url(QueueName=f"amply-celery-{end}")["QueueUrl"] for end in ("dlq", "low"))
+    sqs.send_message(QueueUrl=dead, MessageBody=DEAD_LETTER)
+    run(ROOT / "docs" / "how-to" / "dead-letters.md")
+    assert "amply.jobs.reports.generate_monthly_report" in capsys.readouterr().out
+    (back,) = sqs.receive_message(QueueUrl=low)["Messages"]
+    assert back["Body"] == DEAD_LETTER
+    assert "Messages" not in sqs.receive_message(QueueUrl=dead)
+
+
+def test_a_topology_in_a_page_can_be_used(tmp_path):
+    pieces = [block for page in PAGES for block in blocks(page) if block.info == "yaml"]
+    for block in pieces:
+        file = tmp_path / "topology.yaml"
+        file.write_text(block.text)
+        try:
+            load(file)
+        except TopologyError as error:
+            pytest.fail(f"{name(block.page)}:{block.line}: {error.message}")
+    assert pieces
+
+
+def test_a_block_of_a_kind_that_nobody_checks_is_a_mistake():
+    checked = {"", "python run", "python", "sh", "text", "yaml"}
+    kinds = [block for page in PAGES for block in blocks(page) if block.info not in checked]
+    odd = [f"{name(block.page)}:{block.line}: a block of the kind {block.info!r}" for block in kinds]
+    assert not odd, "\n".join(odd)
+
+
+def test_python_that_does_not_run_is_at_least_python():
+    for block in (block for page in PAGES for block in blocks(page) if block.info.startswith("python")):
+        try:
+            compile("\n" * (block.line - 1) + block.text, name(block.page), "exec")
+        except SyntaxError as error:
+            pytest.fail(f"{name(block.page)}:{error.lineno}: {error.msg}")
