@@ -250,6 +250,8 @@ def test_a_defect_in_the_engine_stops_the_broker_and_acknowledges_nothing(caplog
         assert isinstance(fault, Fault)
         assert fault.row.shape == "InternalFailure"
         assert "the engine failed" in str(setting.broken[0])
+        answer = await setting.client.submit("CreateQueue", CreateQueueRequest(queue_name="another"))
+        assert isinstance(answer, Fault), "acknowledged something after memory could not be trusted any more"
         assert "SendMessage failed" in caplog.text
 
     play(story)

@@ -96,6 +96,14 @@ class Committer:
             self._open.lookups.append((read, take))
             self._leave_soon()
 
+    def give_up(self, error: StoreError) -> None:
+        """Acknowledge nothing more: what memory says now may never be on disk."""
+        self._is_broken = True
+        releases, self._open = self._open.releases, _Batch()
+        for release in releases:
+            release(False)
+        self._on_broken(error)
+
     async def close(self) -> None:
         """Finish everything added so far, then close the store."""
         while self._is_busy:
@@ -174,11 +182,8 @@ class Committer:
         self._on_refused(snapshot)
 
     def _break(self, batch: _Batch, error: StoreError) -> None:
-        self._is_broken = True
-        releases = [*batch.releases, *self._open.releases]
-        self._open = _Batch()
         self._is_busy = False
         self._idle.set()
-        for release in releases:
-            release(False)
-        self._on_broken(error)
+        while batch.releases:
+            batch.releases.popleft()(False)
+        self.give_up(error)

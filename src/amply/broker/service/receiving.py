@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from amply.broker.engine.commands import ChangeVisibility, Delete, VisibilityChange
+from amply.broker.engine.commands import ChangeVisibility, Delete, Receive, VisibilityChange
 from amply.broker.engine.decision import Delivery
 from amply.broker.engine.records import Content
 from amply.broker.service.batches import check_batch, error_entry, sort_out
@@ -60,7 +60,7 @@ def receive_message(
 ) -> "Cancel":
     """Answered when the receive counts are on disk; waits for messages if the request or the queue says so."""
     key = service.key(request.queue_url, context)
-    queue = service.engine.queue(key)
+    service.engine.queue(key)  # a queue that does not exist is named before any other mistake
     limits = service.limits
     count, wait_s = request.max_number_of_messages, request.wait_time_seconds
     if count is not None and not 1 <= count <= limits.receive_messages_max:
@@ -80,14 +80,14 @@ def receive_message(
             messages=[_message(service, delivery, system_names, attribute_names) for delivery in deliveries]
         )
 
-    return service.poll(
-        (queue.record.account, queue.record.name),
-        respond,
-        result,
+    poll = Receive(
+        key,
+        service.new_ticket(),
         count=1 if count is None else count,
         visibility_timeout_s=request.visibility_timeout,
-        wait_s=wait_s,
+        wait_s=0 if service.is_stopping else wait_s,
     )
+    return service.poll(poll, respond, result)
 
 
 def _system_names(request: ReceiveMessageRequest) -> Collection[str]:

@@ -71,7 +71,6 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
-        self._on_broken = on_broken
         self._committer = Committer(store, clock, on_refused=self._start_again, on_broken=on_broken)
         self._tend()
         self._set_timer()
@@ -105,6 +104,10 @@ class Service:
         if self._committer.waiting_bytes > WAITING_SIZE_BYTES_MAX:
             raise Fault(SERVICE_UNAVAILABLE, "Too many messages wait for the disk. Slow down, then try again.")
 
+    def new_ticket(self) -> int:
+        """The name of a receive, never used before."""
+        return next(self._tickets)
+
     # Running commands
 
     def execute(self, command: "Command", respond: Respond, make_result: MakeResult, *, size_bytes: int = 0) -> None:
@@ -114,12 +117,9 @@ class Service:
         """
         self._carry_out(self._decide(command), respond, make_result, size_bytes)
 
-    def poll(self, key: QueueKey, respond: Respond, make_result: MakeResult, **parameters: int | None) -> Cancel:
+    def poll(self, poll: Receive, respond: Respond, make_result: MakeResult) -> Cancel:
         """Run a receive, which may stay parked until a message comes."""
-        ticket = next(self._tickets)
-        if self.is_stopping:
-            parameters["wait_s"] = 0
-        poll = Receive(key, ticket, **parameters)  # type: ignore[arg-type]
+        key, ticket = poll.key, poll.ticket
         decision = self._decide(poll)
         if isinstance(decision.answer, Fault):
             respond(decision.answer)
@@ -141,7 +141,8 @@ class Service:
             raise
         except Exception as error:
             # Memory may be ahead of what will ever be on disk. Only a fresh start knows what is true.
-            self._on_broken(StoreError(f"the engine failed: {error!r}", hint="This is a defect; please report it."))
+            report = "This is a defect; please report it."
+            self._committer.give_up(StoreError(f"the engine failed: {error!r}", hint=report))
             raise
 
     def _carry_out(
@@ -253,6 +254,9 @@ class Service:
         self.room = room
         if not self.is_stopping:
             self._loop.call_later(TEND_INTERVAL_S, self._tend)
+            # The event loop's timers stand still while the machine sleeps; broker time does not.
+            if (next_ms := self.engine.next_ms()) is not None and next_ms <= self.clock.now_ms():
+                self.time_has_come()
 
     # Ends
 
