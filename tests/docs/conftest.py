@@ -3,5 +3,7 @@
 import sys
 from pathlib import Path
 
-# The test modules share what reads the pages.
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).resolve().parent
+
+# The test modules share what reads the pages; `bench` is beside the package and not in it.
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]

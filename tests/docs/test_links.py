@@ -1,7 +1,9 @@
 """Every link in a page leads somewhere."""
 
+import re
+
 import pytest
-from pages import PAGES, ROOT, anchors, links, name
+from pages import PAGES, ROOT, anchors, links, name, prose
 
 
 def broken(page):
@@ -21,6 +23,20 @@ def broken(page):
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_relative_link_of_a_page_leads_somewhere(page):
     errors = list(broken(page))
+    assert not errors, "\n".join(errors)
+
+
+def lost_files(page):
+    """Files of the project that the page names in code style, from the root or from `src/amply`, and are not there."""
+    for number, line in enumerate(prose(page).splitlines(), 1):
+        for path in re.findall(r"`([a-z_.]+/[a-z0-9_/.-]+\.(?:py|md|sql|yaml|toml))`", line):
+            if not any((place / path).exists() for place in (ROOT, ROOT / "src" / "amply")):
+                yield f"{name(page)}:{number}: there is no {path}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_file_that_a_page_names_is_there(page):
+    errors = list(lost_files(page))
     assert not errors, "\n".join(errors)
 
 

@@ -1,5 +1,7 @@
 """The shell commands of the pages exist: make's targets, amply's commands and options, the workers' command lines."""
 
+import contextlib
+import io
 import re
 import shlex
 
@@ -10,6 +12,7 @@ from pages import PAGES, ROOT, blocks, name
 
 from amply.topology.derive import worker_command
 from amply.topology.load import load
+from bench.__main__ import _parser
 
 _ASSIGNMENT = re.compile(r"[A-Z_]+=\S*")
 
@@ -51,6 +54,17 @@ def amply_error(words):
     return None
 
 
+def bench_error(words):
+    """What is wrong with a call of the benchmarks, whose parser ends the process when it is not pleased."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            _parser().parse_args(words)
+    except SystemExit:
+        return said.getvalue().strip().splitlines()[-1]
+    return None
+
+
 def errors(page):
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     workers = [worker_command(service) for service in load().workers]
@@ -62,6 +76,8 @@ def errors(page):
             problem = f"make has no target {unknown[0]}" if unknown else None
         elif program == "amply":
             problem = amply_error(words[1:])
+        elif words[1:3] == ["-m", "bench"]:
+            problem = bench_error(words[3:])
         elif program == "celery" and "amply.jobs.celery_app" in words and words not in workers:
             problem = "no worker service of the topology has this command"
         if problem:
