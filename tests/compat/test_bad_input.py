@@ -52,7 +52,7 @@ def nested(opening: str, closing: str) -> str:
         b'{"QueueUrl": "work", "MessageBody": "x", "DelaySeconds": ' + b"9" * 5000 + b"}",
         b'{"QueueUrl": "work", "MessageBody": "x", "MessageAttributes": []}',
         b'{"QueueUrl": "work", "MessageBody": "x", "MessageAttributes": {"a": "b"}}',
-        b'{"QueueUrl": "work", "MessageBody": "x", "MessageAttributes": {"a": {"DataType": "Binary", "BinaryValue": "%"}}}',
+        b'{"QueueUrl":"work","MessageBody":"x","MessageAttributes":{"a":{"DataType":"Binary","BinaryValue":"%"}}}',
         f'{{"QueueUrl": "work", "MessageBody": "x", "MessageAttributes": {nested("[", "]")}}}'.encode(),
         f'{{"QueueUrl": "work", "MessageBody": "x", "Unknown": {nested("[", "]")}}}'.encode(),
         nested('{"a":', "}").encode(),
