@@ -5,6 +5,7 @@ others working. Must not know what a command does.
 """
 
 import importlib
+import os
 import sys
 from typing import NoReturn
 
@@ -57,6 +58,8 @@ def amply() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process: 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, 5 unreachable."""
+    # Data, logs and databases are nobody else's, whatever process of ours makes them.
+    os.umask(0o077)
     sys.exit(run(arguments))
 
 

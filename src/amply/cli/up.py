@@ -77,6 +77,6 @@ def _banner(topology: Topology, endpoint_url: str, data: Path, workers: list[Ser
         f"Processes     {', '.join(service.name for service in workers)}",
         f"Data folder   {data}",
         f"Log files     {data / 'logs'}",
-        "In another terminal, for celery, the aws command line and amply itself:",
+        "In another terminal, for celery, boto3 and amply itself:",
         f"  export {' '.join(f'{name}={shlex.quote(value)}' for name, value in exports.items())}",
     ]

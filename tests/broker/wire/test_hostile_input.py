@@ -77,6 +77,14 @@ def test_bad_json_is_a_serialization_exception(body: bytes) -> None:
     assert exchange.fault.row is faults.SERIALIZATION
 
 
+@pytest.mark.parametrize("origin", [b"https://example.com", b"http://127.0.0.1:9324", b"null"])
+def test_a_request_from_a_web_page_is_refused(origin: bytes) -> None:
+    form = b"Action=SendMessage&QueueUrl=http%3A%2F%2Flocalhost%2F000000000000%2Fwork&MessageBody=x"
+    exchange = answer(Request("POST", "/", {b"content-type": FORM, b"origin": origin}, form))
+    assert exchange.fault is not None
+    assert exchange.fault.row is faults.ACCESS_DENIED
+
+
 def test_of_duplicate_members_the_last_counts() -> None:
     exchange = answer(send_json(b'{"QueueUrl":"q","MessageBody":"a","MessageBody":"b"}'))
     assert exchange.call is not None

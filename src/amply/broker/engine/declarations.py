@@ -1,4 +1,4 @@
-"""Queues are declared, changed, purged and deleted here: the rules of everything but messages (sqs-spec 2, 6).
+"""Queues are declared, changed, purged and deleted here: the rules of everything but messages (AWS API reference).
 
 Attributes arrive valid in themselves; what depends on other queues is checked here.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def create_queue(engine: "Engine", command: "CreateQueue", now_ms: int, decision: "Decision") -> None:
-    """A new queue, or nothing if it exists with the same values for all attributes given (sqs-spec 2.3)."""
+    """A new queue, or nothing if it exists with the same values for all attributes given (AWS's CreateQueue)."""
     existing = engine.queues.get(command.key)
     if existing is not None:
         _check_same(existing.attributes, command.attributes)
@@ -79,7 +79,7 @@ def set_queue_attributes(engine: "Engine", command: "SetQueueAttributes", now_ms
 
 
 def tag_queue(engine: "Engine", command: "TagQueue", now_ms: int, decision: "Decision") -> None:
-    """Add tags; one with the same key is replaced (sqs-spec 2.9)."""
+    """Add tags; one with the same key is replaced (AWS API reference, TagQueue)."""
     record = engine.queue(command.key).record
     tags = record.tags | command.tags
     if len(tags) > engine.limits.tags_max:
@@ -98,7 +98,7 @@ def untag_queue(engine: "Engine", command: "UntagQueue", now_ms: int, decision: 
 
 
 def purge_queue(engine: "Engine", command: "PurgeQueue", now_ms: int, decision: "Decision") -> None:
-    """Drop every message, whatever its state; not twice within 60 s (sqs-spec 2.8)."""
+    """Drop every message, whatever its state; not twice within 60 s (AWS API reference, PurgeQueue)."""
     queue = engine.queue(command.key)
     record = queue.record
     if record.purged_ms is not None and now_ms < record.purged_ms + engine.limits.purge_interval_s * 1000:
@@ -126,7 +126,7 @@ def _declare(engine: "Engine", record: QueueRecord, decision: "Decision") -> Non
 
 
 def _check_redrive(engine: "Engine", key: "QueueKey", attributes: "Mapping[str, str]") -> None:
-    """The dead letter queue must exist and accept this source (sqs-spec 6.1, 6.2)."""
+    """The dead letter queue must exist and accept this source (SetQueueAttributes, RedriveAllowPolicy)."""
     text = attributes.get("RedrivePolicy")
     if not text:
         return

@@ -1,4 +1,7 @@
-"""Delayed messages: sent, and not visible yet (sqs-spec 3.6). They are on disk; memory knows how many come when."""
+"""Delayed messages: sent, and not visible yet (SQS developer guide, delay queues).
+
+They are on disk; memory knows how many become visible when.
+"""
 
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Messages in flight: received, not deleted, hidden until their visibility timeout ends (sqs-spec 4.5)."""
+"""Messages in flight: received, not deleted, hidden until their visibility timeout ends (SQS developer guide)."""
 
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
 """A standard queue: where its messages stand, and every transition between these states.
 
 A message is ready (in the window or on disk), in flight, or delayed. Timeouts need no write: what is stored is the
-moment at which a message becomes visible (sqs-spec 3.6, 4.4-4.10).
+moment at which a message becomes visible (SQS developer guide, visibility timeout and delay queues).
 """
 
 from typing import TYPE_CHECKING
@@ -140,7 +140,8 @@ class StandardQueue:
     ) -> list[Delivery] | Fault | None:
         """Answer a receive at once with what is there, or park it and answer None.
 
-        At SQS's cap on messages in flight a short poll is refused with OverLimit, a long one waits (sqs-spec 4.5).
+        At SQS's cap on messages in flight a short poll is refused with OverLimit and a long one waits (AWS API
+        reference, ReceiveMessage).
         """
         wait_s = self.wait_s if poll.wait_s is None else poll.wait_s
         if wait_s == 0 and not self._has_room_in_flight():
@@ -276,7 +277,7 @@ class StandardQueue:
     def delete(
         self, receipts: "list[Receipt]", found: "dict[int, Entry | None]", now_ms: int, decision: Decision
     ) -> None:
-        """Delete by receipt: any receipt of a message will do, and one of a deleted message too (sqs-spec 4.7)."""
+        """Delete by receipt: any receipt of a message will do, and one of a deleted message too (DeleteMessage)."""
         for receipt in receipts:
             if self._take_out(receipt.seq, found, now_ms):
                 self._remove(receipt.seq, decision)
@@ -285,7 +286,7 @@ class StandardQueue:
     def change_visibility(
         self, change: "VisibilityChange", found: "dict[int, Entry | None]", now_ms: int, decision: Decision
     ) -> Fault | None:
-        """Hide the message for `timeout_s` from now on, or show it at once with 0 (sqs-spec 4.8)."""
+        """Hide the message for `timeout_s` from now on, or show it at once with 0 (ChangeMessageVisibility)."""
         visible_ms = now_ms + change.timeout_s * 1000
         timeout_s_max = self.limits.visibility_timeout_s_max
         if visible_ms > change.receipt.received_ms + timeout_s_max * 1000:
@@ -377,7 +378,7 @@ class StandardQueue:
     def aged_were_read(
         self, read: ReadAged, entries: list[Entry], next_oldest_ms: int | None, now_ms: int, decision: Decision
     ) -> None:
-        """Remove messages past their retention, whatever their state (sqs-spec 4.10)."""
+        """Remove messages past their retention, whatever their state (SetQueueAttributes, MessageRetentionPeriod)."""
         self._is_ageing = False
         still_here = [moment for moment in (next_oldest_ms, self.oldest_ms) if moment is not None]
         for entry in entries:

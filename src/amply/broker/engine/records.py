@@ -66,7 +66,7 @@ class QueuePut(Struct, frozen=True):
 
 
 class QueueRemoved(Struct, frozen=True):
-    """The queue is gone with all its messages. Its name stays remembered for the 60 s rule (sqs-spec 2.3)."""
+    """The queue is gone with all its messages. Its name cannot be used again for 60 s (AWS's DeleteQueue)."""
 
     queue_id: int
     account: str

@@ -1,4 +1,7 @@
-"""What the three batch actions have in common (sqs-spec 3.2). A request-level fault means that nothing was done."""
+"""What the three batch actions have in common (AWS API reference, SendMessageBatch).
+
+A fault of the whole request means that nothing was done.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Sequence

@@ -69,7 +69,7 @@ def get_queue_url(service: "Service", request: GetQueueUrlRequest, context: "Con
 
 
 def list_queues(service: "Service", request: ListQueuesRequest, context: "Context", respond: "Respond") -> None:
-    """The caller's queues in order of their names, in pages if `max_results` is given (sqs-spec 2.6)."""
+    """The caller's queues in order of their names, in pages if `max_results` is given (AWS's ListQueues)."""
     most = service.limits.list_queues_max
     if request.max_results is not None and not 1 <= request.max_results <= most:
         reason = f"MaxResults must be an integer between 1 and {most}."
@@ -104,7 +104,7 @@ def _read_token(token: str) -> str:
 def get_queue_attributes(
     service: "Service", request: GetQueueAttributesRequest, context: "Context", respond: "Respond"
 ) -> None:
-    """The attributes asked for, as far as they have a value (sqs-spec 2.2)."""
+    """The attributes asked for, as far as they have a value (AWS API reference, GetQueueAttributes)."""
     key = service.key(request.queue_url, context)
     names = request.attribute_names or []
 

@@ -91,7 +91,7 @@ def receive_message(
 
 
 def _system_names(request: ReceiveMessageRequest) -> Collection[str]:
-    """Which system attributes to return; the newer member wins over the older (sqs-spec 4.2)."""
+    """Which system attributes to return; the newer member wins over the older (AWS API reference, ReceiveMessage)."""
     names = request.message_system_attribute_names or request.attribute_names
     if not names:
         return ()
@@ -126,7 +126,7 @@ def _message(
 
 
 def _selected(content: Content, names: Collection[str]) -> dict[str, MessageAttributeValue]:
-    """`All`, `.*` and `*` mean every attribute, `Foo.*` those that begin with `Foo.` (sqs-spec 4.3)."""
+    """`All`, `.*` and `*` mean every attribute, `Foo.*` those that begin with `Foo.` (AWS's ReceiveMessage)."""
     if "All" in names or ".*" in names or "*" in names:
         return content.attributes
     prefixes = tuple(name[:-1] for name in names if name.endswith(".*"))
@@ -200,7 +200,7 @@ def change_message_visibility_batch(
 
 
 def _receipt(service: "Service", queue: "StandardQueue", handle: str) -> Receipt:
-    """What the handle stands for; one that another queue gave out is not valid here (sqs-spec 4.6)."""
+    """What the handle stands for; one that another queue gave out is not valid here (ReceiptHandleIsInvalid)."""
     receipt = service.receipts.read(handle)
     if receipt.queue_id != queue.record.queue_id:
         raise receipt_handle_is_invalid(handle)

@@ -88,7 +88,7 @@ def send_message_batch(
 
 
 def _check_standard(message: SendMessageRequest | SendMessageBatchRequestEntry) -> None:
-    """A group id marks a tenant on standard queues too; a deduplication id is for FIFO queues (sqs-spec 3.7)."""
+    """A group id marks a tenant on standard queues too; a deduplication id is for FIFO queues (AWS's SendMessage)."""
     if message.message_deduplication_id is not None:
         raise invalid_parameter(
             "MessageDeduplicationId",

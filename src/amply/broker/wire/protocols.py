@@ -14,6 +14,7 @@ from msgspec.structs import fields, replace
 from amply.broker.sqs.actions import ACTIONS, Action
 from amply.broker.sqs.calls import Call, Context
 from amply.broker.sqs.faults import (
+    ACCESS_DENIED,
     INVALID_ACTION,
     QUEUE_DOES_NOT_EXIST,
     UNKNOWN_OPERATION,
@@ -73,6 +74,9 @@ def read(request: Request, *, default_account: str, base_url: str | None, reques
             action = _query_action(form, on_queue=path != "/")
             shape = aws_query.decode(action, form)
         shape = _complete(action, shape, path)
+        if b"origin" in headers:
+            # Only browsers send it. Otherwise a page anywhere could have its visitors call their own broker.
+            raise Fault(ACCESS_DENIED, "Requests from web pages are not taken.")
     except Fault as fault:
         return Exchange(protocol=protocol, request_id=request_id, action=action, fault=fault.with_traceback(None))
     credentials = read_credentials(headers.get(b"authorization"), query)
