@@ -74,9 +74,7 @@ def read(request: Request, *, default_account: str, base_url: str | None, reques
             action = _query_action(form, on_queue=path != "/")
             shape = aws_query.decode(action, form)
         shape = _complete(action, shape, path)
-        if b"origin" in headers:
-            # Only browsers send it. Otherwise a page anywhere could have its visitors call their own broker.
-            raise Fault(ACCESS_DENIED, "Requests from web pages are not taken.")
+        _check_is_no_browser(headers)
     except Fault as fault:
         return Exchange(protocol=protocol, request_id=request_id, action=action, fault=fault.with_traceback(None))
     credentials = read_credentials(headers.get(b"authorization"), query)
@@ -122,6 +120,12 @@ def _write_fault(exchange: Exchange, fault: Fault, header: tuple[bytes, bytes]) 
         return Response(row.status, xml.CONTENT_TYPE, xml.write_fault(fault, exchange.request_id), (header,))
     body = xml.write_fault_as_json(fault, exchange.request_id)
     return Response(row.status, xml.JSON_CONTENT_TYPE, body, (header,))
+
+
+def _check_is_no_browser(headers: dict[bytes, bytes]) -> None:
+    """Only browsers send an Origin. Otherwise a page anywhere could have its visitors call their own broker."""
+    if b"origin" in headers:
+        raise Fault(ACCESS_DENIED, "Requests from web pages are not taken.")
 
 
 def _json_action(target: bytes | None) -> Action:
