@@ -110,13 +110,19 @@ def broker(start_broker: Callable[[Store], RunningBroker]) -> RunningBroker:
     return start_broker(MemoryStore())
 
 
+@pytest.fixture(scope="session")
+def boto3_session() -> boto3.session.Session:
+    """Reads AWS's service model once; that takes longer than most tests."""
+    return boto3.session.Session()
+
+
 @pytest.fixture
-def make_client() -> Iterator[Callable[..., Any]]:
+def make_client(boto3_session: boto3.session.Session) -> Iterator[Callable[..., Any]]:
     """Make boto3 clients of an endpoint. They try once: an error is an answer, not a reason to ask again."""
     clients = []
 
     def make(endpoint_url: str, access_key: str = "test") -> Any:
-        client = boto3.session.Session().client(
+        client = boto3_session.client(
             "sqs",
             region_name="eu-central-1",
             endpoint_url=endpoint_url,

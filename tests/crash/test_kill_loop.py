@@ -19,6 +19,7 @@ from load_client import QUEUE
 CLIENTS = {"sender-1": "send", "sender-2": "send", "receiver-1": "receive", "receiver-2": "receive"}
 DEAD_LETTERS = "load-dead"
 MAX_RECEIVE_COUNT = 4
+DRAIN_S = 120
 # A commit of this takes long enough to be caught in the middle.
 LONG_BYTES = 1_000_000
 
@@ -107,7 +108,10 @@ KILLS = kill_at_any_moment, kill_at_a_send, kill_at_a_delete
 
 def drain(client: JsonClient, ledger: Ledger) -> None:
     """Receive and delete until both queues say that nothing is left, in whatever state."""
+    deadline_s = time.monotonic() + DRAIN_S
     while waiting := sum(messages_in(client, queue) for queue in (QUEUE, DEAD_LETTERS)):
+        if time.monotonic() > deadline_s:
+            pytest.fail(f"{waiting} messages are counted, and {DRAIN_S} s were not enough to receive them")
         for queue in (QUEUE, DEAD_LETTERS):
             asked_ns = time.monotonic_ns()
             answer = client.call(
