@@ -5,6 +5,7 @@ The workers are started by the commands that the deployment's description gives,
 
 import contextlib
 import json
+import os
 import shlex
 import signal
 import socket
@@ -48,7 +49,7 @@ def environment(folder: Path, **changes: str) -> dict[str, str]:
         "AMPLY_DATA": str(folder / "data"),
         "LEDGER": str(folder / "ledger"),
         "CELERY_LOADER": "ledger_tasks:Loader",
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])),
         "AWS_ACCESS_KEY_ID": "any",
         "AWS_SECRET_ACCESS_KEY": "any",
         "AWS_EC2_METADATA_DISABLED": "true",
