@@ -16,7 +16,7 @@ def test_a_second_broker_on_the_same_folder_refuses_and_leaves_the_first_alone(s
     second = subprocess.run(
         BrokerProcess(tmp_path / "data").command, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
-    assert second.returncode == 1
+    assert second.returncode == 4
     assert f"another amply broker (pid {first.process.pid}) owns" in second.stderr
     assert str(tmp_path / "data") in second.stderr
     assert "Stop that broker first, or choose another data folder." in second.stderr

@@ -85,7 +85,8 @@ def all_errors(path: Path) -> Iterator[str]:
     is_source = where.parts[0] == "src"
     yield from length_errors(text)
     yield from name_errors(str(where), text)
-    if where.parts[0] == "tests":
+    # A kill comes at a random moment of real time; no clock can be moved to it.
+    if where.parts[0] == "tests" and where.parts[1] != "crash":
         yield from sleep_errors(text)
     if is_source:
         yield from docstring_errors(text)

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 9324
 DRAIN_S = 10.0
-EXIT_REFUSED = 4
 # The store cannot be trusted any more; sysexits.h calls it a configuration error, and supervisors know the number.
 EXIT_BROKEN = 78
 

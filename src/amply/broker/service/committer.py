@@ -165,7 +165,8 @@ class Committer:
             take(found)
         waiting = self._open
         if waiting.changes or waiting.lookups:
-            self._leave()
+            # Not at once: the next requests of those just answered may be here already.
+            self._loop.call_soon(self._leave)
             return
         self._open = _Batch()
         self._is_busy = False

@@ -1,6 +1,6 @@
 """The actions on queues themselves: create, delete, find, list, attributes, tags, purge."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from typing import TYPE_CHECKING
 
@@ -96,7 +96,7 @@ def _token(last_name: str) -> str:
 
 def _read_token(token: str) -> str:
     try:
-        return urlsafe_b64decode(token.encode()).decode()
+        return b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except (Base64Error, UnicodeError):
         raise Fault(INVALID_PARAMETER_VALUE, "Invalid or expired NextToken.") from None
 

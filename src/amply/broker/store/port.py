@@ -20,6 +20,8 @@ class StoreError(AmplyError):
 class StoreLocked(StoreError):
     """Another process owns the data folder."""
 
+    exit_code = 4
+
 
 class StoreDamaged(StoreError):
     """What is on disk is not what was written; nothing was changed."""
