@@ -8,7 +8,7 @@ from commands_page import PAGE, commands, text
 from pages import ROOT, first_cells, name
 
 from amply import settings
-from amply.broker.service.handlers import HANDLERS
+from amply.broker.service.dispatch import HANDLERS
 from amply.broker.sqs.actions import ACTIONS
 from amply.topology.document import TopologyError
 from amply.topology.load import load

@@ -109,8 +109,8 @@ class Simulation:
 
     def start(self, engine: Engine) -> None:
         small = WindowSize(count=self.random.choice((1, 4, 8)), size_bytes=1000)
-        engine.window_size = lambda: small  # type: ignore[method-assign] - small, so that disk matters
-        for queue in engine.queues.values():
+        engine.queues.window_size = lambda: small  # type: ignore[method-assign] - small, so that disk matters
+        for queue in engine.queues:
             queue.window.size = small
         self.engine = engine
 
@@ -282,7 +282,7 @@ class Simulation:
             and known.visible_ms == entry.visible_ms
             and known.visible_ms > self.now_ms
         )
-        if is_untouched and self.engine.queues[ACCOUNT, held.queue].in_flight.get(entry.seq) is entry:
+        if is_untouched and self.engine.queues.existing((ACCOUNT, held.queue)).in_flight.get(entry.seq) is entry:
             self.reached["a receive was undone"] += 1
             self.model.given_back(held.name, self.now_ms)
         self.run(GiveBack((ACCOUNT, held.queue), [entry]))

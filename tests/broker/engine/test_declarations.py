@@ -98,7 +98,7 @@ def test_a_dead_letter_queue_says_which_sources_it_takes(
 def test_an_attribute_set_to_nothing_is_gone(broker: Broker) -> None:
     broker.work_with_dead_letters()
     broker.run(SetQueueAttributes(WORK, {"RedrivePolicy": ""}))
-    assert "RedrivePolicy" not in broker.engine.queue(WORK).attributes
+    assert "RedrivePolicy" not in broker.engine.queues.existing(WORK).attributes
 
 
 def test_tags_are_added_replaced_taken_away_and_limited(broker: Broker) -> None:
@@ -107,6 +107,6 @@ def test_tags_are_added_replaced_taken_away_and_limited(broker: Broker) -> None:
     broker.run(TagQueue(WORK, {"team": "b"}))
     broker.run(UntagQueue(WORK, ["stage", "never there"]))
     broker.restart()
-    assert broker.engine.queue(WORK).record.tags == {"team": "b"}
+    assert broker.engine.queues.existing(WORK).record.tags == {"team": "b"}
     with pytest.raises(Fault, match="Too many tags"):
         broker.run(TagQueue(WORK, {str(number): "" for number in range(50)}))

@@ -252,7 +252,7 @@ def test_memory_holds_a_bounded_part_of_a_deep_queue(broker: Broker) -> None:
     broker.queue(WORK)
     for start in range(0, 20_000, 1000):
         broker.send(*map(str, range(start, start + 1000)))
-    queue = broker.engine.queue(WORK)
+    queue = broker.engine.queues.existing(WORK)
     assert broker.counts() == (20_000, 0, 0)
     received = []
     while batch := broker.receive():
@@ -266,7 +266,7 @@ def test_large_bodies_fill_the_window_by_their_bytes(broker: Broker) -> None:
     body = "x" * 1_000_000
     for _ in range(20):
         broker.send(body)
-    assert len(broker.engine.queue(WORK).window) <= 5
+    assert len(broker.engine.queues.existing(WORK).window) <= 5
     received = 0
     while batch := broker.receive():
         received += len(batch)

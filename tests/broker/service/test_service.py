@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from amply.broker.engine.records import Change
+from amply.broker.service.dispatch import submit
 from amply.broker.service.service import Outcome, Service
 from amply.broker.sqs.calls import Call, Context
 from amply.broker.sqs.faults import Fault
@@ -67,7 +68,7 @@ class Client:
             answer.set_result(outcome)
             return True
 
-        self.service.submit(Call(action, request, CONTEXT), respond)
+        submit(self.service, Call(action, request, CONTEXT), respond)
         return answer
 
     def send(self, body: str = "hello") -> "asyncio.Future[Outcome]":
@@ -244,7 +245,7 @@ def test_a_broken_store_is_reported_and_nothing_is_acknowledged_any_more() -> No
 
 def test_a_defect_in_the_engine_stops_the_broker_and_acknowledges_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async def story(setting: Setting) -> None:
-        queue = setting.service.engine.queues["000000000000", "work"]
+        queue = setting.service.engine.queues.existing(("000000000000", "work"))
         queue.send = None  # type: ignore[assignment, method-assign]
         fault = await setting.client.send()
         assert isinstance(fault, Fault)
@@ -267,7 +268,7 @@ def test_a_receive_that_reaches_nobody_is_undone() -> None:
             is_gone = True
             return False
 
-        setting.service.submit(Call("ReceiveMessage", ReceiveMessageRequest(queue_url=URL), CONTEXT), respond)
+        submit(setting.service, Call("ReceiveMessage", ReceiveMessageRequest(queue_url=URL), CONTEXT), respond)
         second = setting.client.receive(message_system_attribute_names=["All"], wait_time_seconds=20)
         message = message_of(await second)
         assert is_gone
@@ -283,7 +284,7 @@ def test_a_poll_whose_client_left_takes_no_message() -> None:
         def nobody(outcome: Outcome) -> bool:
             raise AssertionError("answered a client that had left")
 
-        cancel = setting.service.submit(Call("ReceiveMessage", request, CONTEXT), nobody)
+        cancel = submit(setting.service, Call("ReceiveMessage", request, CONTEXT), nobody)
         assert cancel is not None
         cancel()
         poll = setting.client.receive(wait_time_seconds=20)

@@ -7,8 +7,7 @@ from msgspec import Struct
 from amply.broker.engine.records import Change, Content, Entry
 
 if TYPE_CHECKING:
-    from amply.broker.engine.commands import ChangeVisibility, Delete, Ticket
-    from amply.broker.engine.queue import StandardQueue
+    from amply.broker.engine.commands import ChangeVisibility, Delete, QueueKey, Ticket
 
 
 class Delivery(Struct, frozen=True, gc=False):
@@ -75,4 +74,4 @@ class Decision:
         self.changes: list[Change] = []
         self.woken: list[tuple[Ticket, list[Delivery]]] = []
         self.reads: list[Read] = []
-        self.moved_to: list[StandardQueue] = []  # dead letter queues that got messages, for whoever polls there
+        self.moved_to: set[QueueKey] = set()  # dead letter queues that got messages, for whoever polls there

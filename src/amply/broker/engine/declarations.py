@@ -25,23 +25,23 @@ if TYPE_CHECKING:
         UntagQueue,
     )
     from amply.broker.engine.decision import Decision
-    from amply.broker.engine.engine import Engine
+    from amply.broker.engine.queues import Queues
 
 
-def create_queue(engine: "Engine", command: "CreateQueue", now_ms: int, decision: "Decision") -> None:
+def create_queue(queues: "Queues", command: "CreateQueue", now_ms: int, decision: "Decision") -> None:
     """A new queue, or nothing if it exists with the same values for all attributes given (AWS's CreateQueue)."""
-    existing = engine.queues.get(command.key)
+    existing = queues.get(command.key)
     if existing is not None:
         _check_same(existing.attributes, command.attributes)
         return
-    removed_ms = engine.removed_queues.get(command.key)
-    if removed_ms is not None and now_ms < removed_ms + engine.limits.recreate_interval_s * 1000:
+    removed_ms = queues.removed.get(command.key)
+    if removed_ms is not None and now_ms < removed_ms + queues.limits.recreate_interval_s * 1000:
         raise Fault(faults.QUEUE_DELETED_RECENTLY)
-    _check_redrive(engine, command.key, command.attributes)
-    engine.removed_queues.pop(command.key, None)
+    _check_redrive(queues, command.key, command.attributes)
+    queues.removed.pop(command.key, None)
     record = QueueRecord(
-        queue_id=engine.new_id(),
-        shelf=engine.new_id(),
+        queue_id=queues.new_id(),
+        shelf=queues.new_id(),
         account=command.key[0],
         name=command.key[1],
         attributes={name: value for name, value in command.attributes.items() if value},
@@ -49,7 +49,7 @@ def create_queue(engine: "Engine", command: "CreateQueue", now_ms: int, decision
         created_ms=now_ms,
         modified_ms=now_ms,
     )
-    engine.add_queue(record)
+    queues.add(record)
     decision.changes.append(QueuePut(record))
 
 
@@ -70,70 +70,71 @@ def _is_same_document(one: str, other: str) -> bool:
         return False
 
 
-def set_queue_attributes(engine: "Engine", command: "SetQueueAttributes", now_ms: int, decision: "Decision") -> None:
+def set_queue_attributes(queues: "Queues", command: "SetQueueAttributes", now_ms: int, decision: "Decision") -> None:
     """Change attributes; an empty value takes one away. In force at once."""
-    record = engine.queue(command.key).record
-    _check_redrive(engine, command.key, command.attributes)
+    record = queues.existing(command.key).record
+    _check_redrive(queues, command.key, command.attributes)
     attributes = {name: value for name, value in (record.attributes | command.attributes).items() if value}
-    _declare(engine, msgspec.structs.replace(record, attributes=attributes, modified_ms=now_ms), decision)
+    _declare(queues, msgspec.structs.replace(record, attributes=attributes, modified_ms=now_ms), decision)
 
 
-def tag_queue(engine: "Engine", command: "TagQueue", now_ms: int, decision: "Decision") -> None:
+def tag_queue(queues: "Queues", command: "TagQueue", now_ms: int, decision: "Decision") -> None:
     """Add tags; one with the same key is replaced (AWS API reference, TagQueue)."""
-    record = engine.queue(command.key).record
+    record = queues.existing(command.key).record
     tags = record.tags | command.tags
-    if len(tags) > engine.limits.tags_max:
+    if len(tags) > queues.limits.tags_max:
         raise Fault(
             faults.INVALID_PARAMETER_VALUE,
-            f"Too many tags added for queue {record.name}: at most {engine.limits.tags_max}.",
+            f"Too many tags added for queue {record.name}: at most {queues.limits.tags_max}.",
         )
-    _declare(engine, msgspec.structs.replace(record, tags=tags, modified_ms=now_ms), decision)
+    _declare(queues, msgspec.structs.replace(record, tags=tags, modified_ms=now_ms), decision)
 
 
-def untag_queue(engine: "Engine", command: "UntagQueue", now_ms: int, decision: "Decision") -> None:
+def untag_queue(queues: "Queues", command: "UntagQueue", now_ms: int, decision: "Decision") -> None:
     """Take tags away; one that is not there is no error."""
-    record = engine.queue(command.key).record
+    record = queues.existing(command.key).record
     tags = {key: value for key, value in record.tags.items() if key not in command.tag_keys}
-    _declare(engine, msgspec.structs.replace(record, tags=tags, modified_ms=now_ms), decision)
+    _declare(queues, msgspec.structs.replace(record, tags=tags, modified_ms=now_ms), decision)
 
 
-def purge_queue(engine: "Engine", command: "PurgeQueue", now_ms: int, decision: "Decision") -> None:
+def purge_queue(queues: "Queues", command: "PurgeQueue", now_ms: int, decision: "Decision") -> None:
     """Drop every message, whatever its state; not twice within 60 s (AWS API reference, PurgeQueue)."""
-    queue = engine.queue(command.key)
+    queue = queues.existing(command.key)
     record = queue.record
-    if record.purged_ms is not None and now_ms < record.purged_ms + engine.limits.purge_interval_s * 1000:
+    if record.purged_ms is not None and now_ms < record.purged_ms + queues.limits.purge_interval_s * 1000:
         raise Fault(
             faults.PURGE_QUEUE_IN_PROGRESS,
             f"Only one PurgeQueue operation on {record.name} is allowed every "
-            f"{engine.limits.purge_interval_s} seconds.",
+            f"{queues.limits.purge_interval_s} seconds.",
         )
-    purged = msgspec.structs.replace(record, shelf=engine.new_id(), purged_ms=now_ms)
-    engine.empty_queue(queue, purged)
+    purged = msgspec.structs.replace(record, shelf=queues.new_id(), purged_ms=now_ms)
+    queues.empty(queue, purged)
     decision.changes.append(QueuePut(purged))
 
 
-def delete_queue(engine: "Engine", command: "DeleteQueue", now_ms: int, decision: "Decision") -> None:
+def delete_queue(queues: "Queues", command: "DeleteQueue", now_ms: int, decision: "Decision") -> None:
     """Drop the queue and its messages. Who polls it is answered, empty: a poll never outlives its queue."""
-    record = engine.queue(command.key).record
-    queue = engine.drop_queue(command.key, now_ms)
+    queue = queues.existing(command.key)
+    record = queue.record
+    queues.drop(command.key, now_ms)
     decision.woken += [(ticket, []) for ticket in queue.parking.pop_all()]
     decision.changes.append(QueueRemoved(record.queue_id, record.account, record.name, now_ms))
 
 
-def _declare(engine: "Engine", record: QueueRecord, decision: "Decision") -> None:
-    engine.queue((record.account, record.name)).declare(record)
+def _declare(queues: "Queues", record: QueueRecord, decision: "Decision") -> None:
+    queues.existing((record.account, record.name)).declare(record)
     decision.changes.append(QueuePut(record))
 
 
-def _check_redrive(engine: "Engine", key: "QueueKey", attributes: "Mapping[str, str]") -> None:
+def _check_redrive(queues: "Queues", key: "QueueKey", attributes: "Mapping[str, str]") -> None:
     """The dead letter queue must exist and accept this source (SetQueueAttributes, RedriveAllowPolicy)."""
     text = attributes.get("RedrivePolicy")
     if not text:
         return
-    target = engine.queue_by_arn(redrive_policy(text).dead_letter_target_arn)
+    target = queues.by_arn(redrive_policy(text).dead_letter_target_arn)
     if target is None:
         raise invalid_parameter("RedrivePolicy", text, "Dead letter target does not exist.")
-    source_arn = engine.arn(key)
+    source_arn = queues.arn(key)
     if source_arn == target.arn:
         raise invalid_parameter("RedrivePolicy", text, "A queue cannot be its own dead letter queue.")
     allow = target.attributes.get("RedriveAllowPolicy")

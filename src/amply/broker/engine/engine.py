@@ -29,35 +29,24 @@ from amply.broker.engine.commands import (
 )
 from amply.broker.engine.decision import UNSETTLED, Decision, Find, ReadAged, ReadReady
 from amply.broker.engine.queue import StandardQueue
-from amply.broker.engine.window import WindowSize
-from amply.broker.sqs.faults import QUEUE_DOES_NOT_EXIST, Fault
+from amply.broker.engine.queues import Queues
 from amply.broker.sqs.limits import AWS, Limits
-from amply.broker.sqs.names import parse_queue_arn, queue_arn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    from amply.broker.engine.records import Content, Entry, QueueRecord
+    from amply.broker.engine.records import Content, Entry
 
     Found: TypeAlias = dict[int, Entry | None]
-
-# All windows together; a queue's share shrinks when there are very many queues.
-WINDOWS_SIZE_BYTES = 64 * 1024 * 1024
-WINDOW_SIZE_BYTES_MIN = 64 * 1024
 
 
 class Engine:
     """The state of a broker. It is not thread-safe: one caller at a time."""
 
     def __init__(self, region: str, *, limits: Limits = AWS, last_seq: int = 0, last_id: int = 0) -> None:
-        self.region = region
-        self.limits = limits
-        self.queues: dict[QueueKey, StandardQueue] = {}
-        self.removed_queues: dict[QueueKey, int] = {}  # when names were given up, for the 60 s rule
-        self.last_id = last_id
+        self.queues = Queues(region, limits, last_id)
         self._last_seq = last_seq
-        self._by_shelf: dict[int, StandardQueue] = {}
         self._alarms: list[tuple[int, QueueKey]] = []  # heap of when queues want to be advanced
         self._alarm_of: dict[QueueKey, int] = {}  # the earliest of them for each queue; others are stale
         self._verbs: dict[type, Callable[[Any, int, Decision], object]] = {
@@ -91,85 +80,27 @@ class Engine:
             heappop(alarms)
         return alarms[0][0] if alarms else None
 
-    # Queues
-
-    def queue(self, key: QueueKey) -> StandardQueue:
-        """The queue; Fault QueueDoesNotExist."""
-        queue = self.queues.get(key)
-        if queue is None:
-            raise Fault(QUEUE_DOES_NOT_EXIST)
-        return queue
-
-    def arn(self, key: QueueKey) -> str:
-        """The ARN of a queue of this name, whether it exists or not."""
-        return queue_arn(self.region, *key)
-
-    def queue_by_arn(self, arn: str) -> StandardQueue | None:
-        """The queue with this ARN, None if there is none here."""
-        parts = parse_queue_arn(arn)
-        if parts is None or parts[0] != self.region:
-            return None
-        return self.queues.get((parts[1], parts[2]))
-
-    def add_queue(self, record: "QueueRecord") -> StandardQueue:
-        """A queue that is new to this engine."""
-        arn = self.arn((record.account, record.name))
-        queue = StandardQueue(record, arn, self.limits, self.window_size())
-        self.queues[record.account, record.name] = queue
-        self._by_shelf[record.shelf] = queue
-        return queue
-
-    def drop_queue(self, key: QueueKey, now_ms: int) -> StandardQueue:
-        """Forget the queue and its messages."""
-        queue = self.queues.pop(key)
-        del self._by_shelf[queue.record.shelf]
-        self._alarm_of.pop(key, None)
-        recent_ms = now_ms - self.limits.recreate_interval_s * 1000
-        self.removed_queues = {key: ms for key, ms in self.removed_queues.items() if ms > recent_ms} | {key: now_ms}
-        return queue
-
-    def empty_queue(self, queue: StandardQueue, record: "QueueRecord") -> None:
-        """Put the queue on a new, empty shelf."""
-        del self._by_shelf[queue.record.shelf]
-        self._by_shelf[record.shelf] = queue
-        queue.declare(record)
-        queue.empty(self.window_size())
-
-    def window_size(self) -> WindowSize:
-        """What one queue may hold in memory, given how many there are."""
-        share = WINDOWS_SIZE_BYTES // (len(self.queues) + 1)
-        return WindowSize(size_bytes=max(WINDOW_SIZE_BYTES_MIN, min(share, WindowSize().size_bytes)))
-
-    def dead_letters_of(self, queue: StandardQueue) -> StandardQueue | None:
-        """Where the queue's dead letters go, None if it has no redrive policy or the target is gone."""
-        return self.queue_by_arn(queue.redrive.dead_letter_target_arn) if queue.redrive else None
-
-    def new_id(self) -> int:
-        """A number for a queue or a shelf, never used before."""
-        self.last_id += 1
-        return self.last_id
-
     # Messages
 
     def _advanced(self, key: QueueKey, now_ms: int, decision: Decision) -> StandardQueue:
-        queue = self.queue(key)
+        queue = self.queues.existing(key)
         queue.advance(now_ms, decision)
         return queue
 
     def _settle(self, queue: StandardQueue, now_ms: int, decision: Decision) -> None:
         """The end of every command on a queue: answer who can be answered, and know when to look again."""
         if len(queue.parking):
-            queue.serve(now_ms, self.dead_letters_of(queue), decision)
+            queue.serve(now_ms, self.queues.dead_letters_of(queue), decision)
         self._set_alarm(queue)
-        for dead_letters in decision.moved_to:  # serving a dead letter queue may move messages on
-            dead_letters.advance(now_ms, decision)
+        while decision.moved_to:  # serving a dead letter queue may move messages on
+            dead_letters = self._advanced(decision.moved_to.pop(), now_ms, decision)
             if len(dead_letters.parking):
-                dead_letters.serve(now_ms, self.dead_letters_of(dead_letters), decision)
+                dead_letters.serve(now_ms, self.queues.dead_letters_of(dead_letters), decision)
             self._set_alarm(dead_letters)
 
     def set_alarms(self) -> None:
         """Look at every queue: the state was just restored."""
-        for queue in self.queues.values():
+        for queue in self.queues:
             self._set_alarm(queue)
 
     def _set_alarm(self, queue: StandardQueue) -> None:
@@ -177,11 +108,10 @@ class Engine:
         next_ms = queue.next_ms()
         if next_ms is None:
             return
-        key = (queue.record.account, queue.record.name)
-        alarm_ms = self._alarm_of.get(key)
+        alarm_ms = self._alarm_of.get(queue.key)
         if alarm_ms is None or next_ms < alarm_ms:
-            heappush(self._alarms, (next_ms, key))
-            self._alarm_of[key] = next_ms
+            heappush(self._alarms, (next_ms, queue.key))
+            self._alarm_of[queue.key] = next_ms
 
     def _send(self, command: Send, now_ms: int, decision: Decision) -> None:
         queue = self._advanced(command.key, now_ms, decision)
@@ -192,7 +122,7 @@ class Engine:
 
     def _receive(self, command: Receive, now_ms: int, decision: Decision) -> object:
         queue = self._advanced(command.key, now_ms, decision)
-        answer = queue.receive(command, now_ms, self.dead_letters_of(queue), decision)
+        answer = queue.receive(command, now_ms, self.queues.dead_letters_of(queue), decision)
         self._settle(queue, now_ms, decision)
         return UNSETTLED if answer is None else answer
 
@@ -246,7 +176,7 @@ class Engine:
             self._settle(queue, now_ms, decision)
 
     def _unpark_all(self, _: UnparkAll, now_ms: int, decision: Decision) -> None:
-        for queue in self.queues.values():
+        for queue in self.queues:
             decision.woken += [(ticket, []) for ticket in queue.parking.pop_all()]
             queue.advance(now_ms, decision)
             self._set_alarm(queue)
@@ -255,17 +185,18 @@ class Engine:
         while (alarm_ms := self.next_ms()) is not None and alarm_ms <= now_ms:
             key = heappop(self._alarms)[1]
             del self._alarm_of[key]
-            queue = self._advanced(key, now_ms, decision)
-            self._settle(queue, now_ms, decision)
+            if (queue := self.queues.get(key)) is not None:
+                queue.advance(now_ms, decision)
+                self._settle(queue, now_ms, decision)
 
     def _observe(self, command: Observe, now_ms: int, decision: Decision) -> StandardQueue:
         return self._advanced(command.key, now_ms, decision)
 
     def _declaring(
-        self, verb: "Callable[[Engine, Any, int, Decision], object]"
+        self, verb: "Callable[[Queues, Any, int, Decision], object]"
     ) -> "Callable[[Any, int, Decision], object]":
         def declare(command: "Any", now_ms: int, decision: Decision) -> object:
-            answer = verb(self, command, now_ms, decision)
+            answer = verb(self.queues, command, now_ms, decision)
             queue = self.queues.get(command.key)
             if queue is not None:
                 queue.advance(now_ms, decision)
@@ -287,7 +218,7 @@ class Engine:
     ) -> Decision:
         """The answer to a `ReadReady`."""
         decision = Decision()
-        if (queue := self._by_shelf.get(read.shelf)) is not None:
+        if (queue := self.queues.on_shelf(read.shelf)) is not None:
             queue.ready_were_read(read, messages, damaged, is_last=is_last)
             queue.advance(now_ms, decision)
             self._settle(queue, now_ms, decision)
@@ -298,7 +229,7 @@ class Engine:
     ) -> Decision:
         """The answer to a `ReadAged`."""
         decision = Decision()
-        if (queue := self._by_shelf.get(read.shelf)) is not None:
+        if (queue := self.queues.on_shelf(read.shelf)) is not None:
             queue.aged_were_read(read, entries, next_oldest_ms, now_ms, decision)
             queue.advance(now_ms, decision)
             self._settle(queue, now_ms, decision)
@@ -307,7 +238,7 @@ class Engine:
     def were_found(self, find: Find, entries: "list[Entry]", now_ms: int) -> Decision:
         """The answer to a `Find`: carries on with the command that needed it. Its answer may be `UNSETTLED` again."""
         decision = Decision()
-        queue = self._by_shelf.get(find.shelf)
+        queue = self.queues.on_shelf(find.shelf)
         found: Found = dict.fromkeys(find.seqs) if queue is None else queue.were_found(find, entries)
         if isinstance(find.then, Delete):
             decision.answer = self._delete(find.then, now_ms, decision, found)

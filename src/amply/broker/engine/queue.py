@@ -47,6 +47,7 @@ class StandardQueue:
     def declare(self, record: QueueRecord) -> None:
         """Take over the queue's attributes; they hold from the next command on."""
         self.record = record
+        self.key = (record.account, record.name)
         self.attributes = attributes = with_defaults(record.attributes, is_fifo=False)
         self.visibility_timeout_s = int(attributes["VisibilityTimeout"])
         self.retention_ms = int(attributes["MessageRetentionPeriod"]) * 1000
@@ -224,8 +225,7 @@ class StandardQueue:
             self.arn,
         )
         dead_letters.take_in(dead, entry.shelf, decision)
-        if dead_letters not in decision.moved_to:
-            decision.moved_to.append(dead_letters)
+        decision.moved_to.add(dead_letters.key)
         self._left(entry.seq)
         self.totals.dead_lettered += 1
 

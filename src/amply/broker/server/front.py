@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from amply.broker.service import dispatch
 from amply.broker.wire import protocols
 
 if TYPE_CHECKING:
@@ -34,4 +35,4 @@ class Front:
         def answer(outcome: "Outcome") -> bool:
             return respond(protocols.write(exchange, outcome))
 
-        return self._service.submit(exchange.call, answer)
+        return dispatch.submit(self._service, exchange.call, answer)

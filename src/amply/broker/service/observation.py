@@ -30,15 +30,15 @@ def queue_views(service: "Service") -> list[QueueView]:
     """Every queue, by account and name."""
     return [
         QueueView(
-            account=account,
-            name=name,
+            account=queue.record.account,
+            name=queue.record.name,
             visible=queue.ready_count,
             in_flight=len(queue.in_flight),
             delayed=queue.delayed_count,
             parked_polls=len(queue.parking),
             **asdict(queue.totals),
         )
-        for (account, name), queue in sorted(service.engine.queues.items())
+        for queue in sorted(service.engine.queues, key=lambda queue: queue.key)
     ]
 
 

@@ -64,7 +64,7 @@ def delete_queue(service: "Service", request: DeleteQueueRequest, context: "Cont
 def get_queue_url(service: "Service", request: GetQueueUrlRequest, context: "Context", respond: "Respond") -> None:
     """Where a queue answers, by its name."""
     account = request.queue_owner_aws_account_id or context.account
-    record = service.engine.queue((account, request.queue_name)).record
+    record = service.engine.queues.existing((account, request.queue_name)).record
     respond(GetQueueUrlResult(queue_url=queue_url(context.base_url, record.account, record.name)))
 
 
@@ -77,9 +77,11 @@ def list_queues(service: "Service", request: ListQueuesRequest, context: "Contex
     after = _read_token(request.next_token) if request.next_token else ""
     prefix = request.queue_name_prefix or ""
     names = sorted(
-        name
-        for account, name in service.engine.queues
-        if account == context.account and name.startswith(prefix) and name > after
+        queue.record.name
+        for queue in service.engine.queues
+        if queue.record.account == context.account
+        and queue.record.name.startswith(prefix)
+        and queue.record.name > after
     )
     page = names[: request.max_results or most]
     respond(
@@ -114,7 +116,7 @@ def get_queue_attributes(
             return GetQueueAttributesResult(attributes=values)
         return GetQueueAttributesResult(attributes={name: values[name] for name in names if name in values})
 
-    service.engine.queue(key)
+    service.engine.queues.existing(key)
     check_names(names)
     service.execute(Observe(key), respond, result)
 
@@ -137,7 +139,7 @@ def set_queue_attributes(
 ) -> None:
     """In force at once."""
     key = service.key(request.queue_url, context)
-    current = service.engine.queue(key).record.attributes
+    current = service.engine.queues.existing(key).record.attributes
     attributes = validate(request.attributes, is_fifo=False, creating=False, current=current)
     service.execute(SetQueueAttributes(key, attributes), respond, lambda _: None)
 
@@ -150,7 +152,7 @@ def purge_queue(service: "Service", request: PurgeQueueRequest, context: "Contex
 def tag_queue(service: "Service", request: TagQueueRequest, context: "Context", respond: "Respond") -> None:
     """Set tags; the others stay."""
     key = service.key(request.queue_url, context)
-    service.engine.queue(key)
+    service.engine.queues.existing(key)
     _check_tags(request.tags, service.limits)
     service.execute(TagQueue(key, request.tags), respond, lambda _: None)
 
@@ -163,7 +165,7 @@ def untag_queue(service: "Service", request: UntagQueueRequest, context: "Contex
 
 def list_queue_tags(service: "Service", request: ListQueueTagsRequest, context: "Context", respond: "Respond") -> None:
     """All tags of a queue."""
-    record = service.engine.queue(service.key(request.queue_url, context)).record
+    record = service.engine.queues.existing(service.key(request.queue_url, context)).record
     respond(ListQueueTagsResult(tags=record.tags))
 
 

@@ -7,6 +7,7 @@ from amply.broker.engine.commands import ChangeVisibility, Delete, Receive, Visi
 from amply.broker.engine.decision import Delivery
 from amply.broker.engine.records import Content
 from amply.broker.service.batches import check_batch, error_entry, sort_out
+from amply.broker.service.service import NOTHING
 from amply.broker.sqs.digests import md5_of_attributes, md5_of_body
 from amply.broker.sqs.faults import (
     Fault,
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from amply.broker.service.service import Cancel, Respond, Service
     from amply.broker.sqs.calls import Context
 
-NOTHING = ReceiveMessageResult()
-
 _SYSTEM_ATTRIBUTES: dict[str, Callable[[Delivery], str | int | None]] = {
     "SenderId": lambda delivery: delivery.content.sender_id,
     "SentTimestamp": lambda delivery: delivery.entry.sent_ms,
@@ -60,7 +59,7 @@ def receive_message(
 ) -> "Cancel":
     """Answered when the receive counts are on disk; waits for messages if the request or the queue says so."""
     key = service.key(request.queue_url, context)
-    service.engine.queue(key)  # a queue that does not exist is named before any other mistake
+    service.engine.queues.existing(key)  # a queue that does not exist is named before any other mistake
     limits = service.limits
     count, wait_s = request.max_number_of_messages, request.wait_time_seconds
     if count is not None and not 1 <= count <= limits.receive_messages_max:
@@ -140,7 +139,7 @@ def _selected(content: Content, names: Collection[str]) -> dict[str, MessageAttr
 def delete_message(service: "Service", request: DeleteMessageRequest, context: "Context", respond: "Respond") -> None:
     """Answered when the deletion is on disk: the message never comes back."""
     key = service.key(request.queue_url, context)
-    receipt = _receipt(service, service.engine.queue(key), request.receipt_handle)
+    receipt = _receipt(service, service.engine.queues.existing(key), request.receipt_handle)
     service.execute(Delete(key, [receipt]), respond, lambda _: None)
 
 
@@ -149,7 +148,7 @@ def delete_message_batch(
 ) -> None:
     """Each deletion succeeds or fails by itself."""
     key = service.key(request.queue_url, context)
-    queue = service.engine.queue(key)
+    queue = service.engine.queues.existing(key)
     check_batch("DeleteMessageBatch", request.entries, service.limits)
 
     def receipt(entry: DeleteMessageBatchRequestEntry) -> Receipt:
@@ -167,7 +166,7 @@ def change_message_visibility(
     """Answered when the new visibility is on disk."""
     key = service.key(request.queue_url, context)
     _check_visibility_timeout(request.visibility_timeout, service.limits)
-    receipt = _receipt(service, service.engine.queue(key), request.receipt_handle)
+    receipt = _receipt(service, service.engine.queues.existing(key), request.receipt_handle)
     change = VisibilityChange(receipt, request.receipt_handle, request.visibility_timeout)
     service.execute(ChangeVisibility(key, [change]), respond, lambda faults: faults[0])
 
@@ -177,7 +176,7 @@ def change_message_visibility_batch(
 ) -> None:
     """Each change succeeds or fails by itself."""
     key = service.key(request.queue_url, context)
-    queue = service.engine.queue(key)
+    queue = service.engine.queues.existing(key)
     check_batch("ChangeMessageVisibilityBatch", request.entries, service.limits)
 
     def change(entry: ChangeMessageVisibilityBatchRequestEntry) -> VisibilityChange:

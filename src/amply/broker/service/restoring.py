@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 def restored(snapshot: "Snapshot", region: str, limits: "Limits") -> Engine:
     """The engine in the state of the snapshot."""
     engine = Engine(region, limits=limits, last_seq=snapshot.last_seq, last_id=snapshot.last_id)
-    engine.removed_queues = dict(snapshot.removed_queues)
+    engine.queues.removed = dict(snapshot.removed_queues)
     for state in snapshot.queues:
-        engine.add_queue(state.queue).restore(
+        engine.queues.add(state.queue).restore(
             messages=state.messages,
             in_flight=state.in_flight,
             delayed=state.delayed,

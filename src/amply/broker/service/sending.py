@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def send_message(service: "Service", request: SendMessageRequest, context: "Context", respond: "Respond") -> None:
     """Answered when the message is on disk."""
     key = service.key(request.queue_url, context)
-    queue = service.engine.queue(key)
+    queue = service.engine.queues.existing(key)
     service.check_takes_messages()
     size = size_bytes(request.message_body, request.message_attributes)
     check_message(request, size, queue.maximum_message_size_bytes, in_batch=False)
@@ -49,7 +49,7 @@ def send_message_batch(
 ) -> None:
     """Each message succeeds or fails by itself; those that succeed are on disk when the answer leaves."""
     key = service.key(request.queue_url, context)
-    queue = service.engine.queue(key)
+    queue = service.engine.queues.existing(key)
     service.check_takes_messages()
     entries = request.entries
     check_batch("SendMessageBatch", entries, service.limits)

@@ -1,6 +1,6 @@
-"""The shell around the engine: takes calls, runs commands, commits their changes, and releases answers in order.
+"""The shell around the engine: runs commands, commits their changes, and releases answers in order.
 
-Knows actions, the engine and the store's port. Knows nothing of sockets or bytes: an answer goes to a `Respond`.
+Knows the engine and the store's port. Knows nothing of sockets or bytes: an answer goes to a `Respond`.
 """
 
 import asyncio
@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from amply.broker.engine.commands import GiveBack, QueueKey, Receive, Tick, Unpark, UnparkAll
 from amply.broker.engine.decision import UNSETTLED, Decision, Delivery, Find, Read, ReadAged, ReadReady
 from amply.broker.service.committer import Committer
-from amply.broker.service.handlers import HANDLERS
-from amply.broker.service.receiving import NOTHING
 from amply.broker.service.restoring import restored
-from amply.broker.sqs.calls import Call, Context
-from amply.broker.sqs.faults import INTERNAL_FAILURE, SERVICE_UNAVAILABLE, Fault
+from amply.broker.sqs.calls import Context
+from amply.broker.sqs.faults import SERVICE_UNAVAILABLE, Fault
 from amply.broker.sqs.limits import AWS, Limits
 from amply.broker.sqs.names import parse_queue_url
 from amply.broker.sqs.receipts import Receipts
-from amply.broker.sqs.shapes import ResultShape
+from amply.broker.sqs.shapes import ReceiveMessageResult, ResultShape
 from amply.broker.store.port import Room, StoreError
 
 if TYPE_CHECKING:
@@ -36,6 +34,8 @@ Outcome: TypeAlias = ResultShape | Fault | None
 Respond: TypeAlias = Callable[[Outcome], bool]
 MakeResult: TypeAlias = Callable[[Any], Outcome]
 Cancel: TypeAlias = Callable[[], None]
+
+NOTHING = ReceiveMessageResult()
 
 _log = logging.getLogger(__name__)
 
@@ -74,20 +74,6 @@ class Service:
         self._committer = Committer(store, clock, on_refused=self._start_again, on_broken=on_broken)
         self._tend()
         self._set_timer()
-
-    def submit(self, call: Call, respond: Respond) -> "Cancel | None":
-        """Carry out a call. The outcome goes to `respond`, now or later; never to nobody.
-
-        What is returned is to be called if the client leaves before that.
-        """
-        try:
-            return HANDLERS[call.action](self, call.request, call.context, respond)
-        except Fault as fault:
-            respond(fault)
-        except Exception:  # noqa: BLE001 - one caller's trouble must not be everybody's
-            _log.exception("%s failed", call.action)
-            respond(Fault(INTERNAL_FAILURE))
-        return None
 
     def key(self, queue_url: str, context: Context) -> QueueKey:
         """The queue that a URL means to this caller."""

@@ -1,18 +1,36 @@
-"""The table of the 23 actions: who carries out what."""
+"""Dispatch: who carries out which of the 23 actions, and what becomes of one that fails."""
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from amply.broker.service import queues, receiving, sending
 from amply.broker.sqs.actions import ACTIONS
-from amply.broker.sqs.faults import UNSUPPORTED_OPERATION, Fault
+from amply.broker.sqs.faults import INTERNAL_FAILURE, UNSUPPORTED_OPERATION, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from amply.broker.service.service import Cancel, Respond, Service
-    from amply.broker.sqs.calls import Context
+    from amply.broker.sqs.calls import Call, Context
 
     Handler = Callable[[Service, Any, Context, Respond], Cancel | None]
+
+_log = logging.getLogger(__name__)
+
+
+def submit(service: "Service", call: "Call", respond: "Respond") -> "Cancel | None":
+    """Carry out a call. The outcome goes to `respond`, now or later; never to nobody.
+
+    What is returned is to be called if the client leaves before that.
+    """
+    try:
+        return HANDLERS[call.action](service, call.request, call.context, respond)
+    except Fault as fault:
+        respond(fault)
+    except Exception:  # noqa: BLE001 - one caller's trouble must not be everybody's
+        _log.exception("%s failed", call.action)
+        respond(Fault(INTERNAL_FAILURE))
+    return None
 
 
 def _unsupported(action: str) -> "Handler":
