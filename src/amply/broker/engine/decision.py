@@ -74,4 +74,4 @@ class Decision:
         self.changes: list[Change] = []
         self.woken: list[tuple[Ticket, list[Delivery]]] = []
         self.reads: list[Read] = []
-        self.moved_to: set[QueueKey] = set()  # dead letter queues that got messages, for whoever polls there
+        self.moved_to: list[QueueKey] = []  # dead letter queues that got messages, for whoever polls there

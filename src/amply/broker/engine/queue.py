@@ -225,7 +225,8 @@ class StandardQueue:
             self.arn,
         )
         dead_letters.take_in(dead, entry.shelf, decision)
-        decision.moved_to.add(dead_letters.key)
+        if dead_letters.key not in decision.moved_to:
+            decision.moved_to.append(dead_letters.key)
         self._left(entry.seq)
         self.totals.dead_lettered += 1
 
