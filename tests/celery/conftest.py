@@ -1,6 +1,7 @@
 """The systems that the tests of Celery run against. Starting one takes seconds, so the tests share them."""
 
 import base64
+import gc
 import json
 import shutil
 import sys
@@ -45,6 +46,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.wait_until_says("Ready to accept connections")
         yield f"redis://127.0.0.1:{port}/0"
     finally:
+        gc.collect()  # a forgotten result says good-bye to Redis when it is collected
         server.kill()
 
 
