@@ -1,7 +1,7 @@
 """Parked polls: receives that found nothing and wait, first come first served."""
 
 from collections import OrderedDict
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ class Parking:
         """Wait at the end of the line."""
         self._polls[poll.ticket] = (poll, deadline_ms)
         heappush(self._deadlines, (deadline_ms, poll.ticket))
+        if len(self._deadlines) > 2 * len(self._polls) + 64:
+            # Polls that were served leave their deadlines behind.
+            self._deadlines = [(deadline_ms, ticket) for ticket, (_, deadline_ms) in self._polls.items()]
+            heapify(self._deadlines)
 
     def first(self) -> "Receive":
         """The poll that has waited longest."""
