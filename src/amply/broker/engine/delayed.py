@@ -7,7 +7,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
 
 # Delays end on this grid, at most so much late and never early: 900 s of them fit in 9 000 numbers, whether one message
 # is delayed or ten million.
@@ -41,12 +41,16 @@ class Delayed:
         """One message less."""
         self._counts[visible_ms] -= 1
 
-    def pop_due(self, now_ms: int) -> "Iterator[tuple[int, int]]":
+    def pop_due(self, now_ms: int) -> "Sequence[tuple[int, int]]":
         """Take out (visible_ms, how many) of the delays that have ended."""
+        if not self._ends or self._ends[0] > now_ms:
+            return ()
+        due = []
         while self._ends and self._ends[0] <= now_ms:
             visible_ms = heappop(self._ends)
             if count := self._counts.pop(visible_ms):
-                yield visible_ms, count
+                due.append((visible_ms, count))
+        return due
 
     def next_ms(self) -> int | None:
         """When the next delay ends, None if nothing is delayed."""

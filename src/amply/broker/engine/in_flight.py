@@ -4,7 +4,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Sequence
 
     from amply.broker.engine.records import Entry
 
@@ -42,15 +42,19 @@ class InFlight:
         """Take one message out, None if it is not here."""
         return self._entries.pop(seq, None)
 
-    def pop_due(self, now_ms: int) -> "Iterator[Entry]":
+    def pop_due(self, now_ms: int) -> "Sequence[Entry]":
         """Take out the messages whose timeout has ended, in the order in which they ended."""
         timeouts = self._timeouts
+        if not timeouts or timeouts[0][0] > now_ms:
+            return ()
+        due = []
         while timeouts and timeouts[0][0] <= now_ms:
             visible_ms, seq = heappop(timeouts)
             entry = self._entries.get(seq)
             if entry is not None and entry.visible_ms == visible_ms:
                 del self._entries[seq]
-                yield entry
+                due.append(entry)
+        return due
 
     def next_ms(self) -> int | None:
         """A moment before which no timeout ends, None if nothing is in flight."""
