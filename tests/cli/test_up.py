@@ -50,9 +50,11 @@ def amply_up(data, port, *options):
     family = []
     try:
         with running:
-            yield running, family
+            try:
+                yield running, family
+            finally:
+                running.kill()  # else a failed test would wait for its end
     finally:
-        running.kill()
         _, left = psutil.wait_procs(family, timeout=PATIENCE_S)
         for process in left:
             process.kill()
