@@ -30,7 +30,7 @@ UNSETTLED = Unsettled()
 
 
 class ReadReady(Struct, frozen=True):
-    """Look up the next ready messages on disk; `Engine.ready_was_read` takes the answer."""
+    """Look up the next ready messages on disk; `Engine.ready_were_read` takes the answer."""
 
     shelf: int
     issued: int

@@ -198,15 +198,8 @@ class StandardQueue:
             elif redrive and dead_letters and entry.receive_count >= redrive.max_receive_count:
                 self._move_to(dead_letters, entry, now_ms, decision)
             else:
-                received = Entry(
-                    entry.seq,
-                    entry.shelf,
-                    entry.sent_ms,
-                    visible_ms,
-                    entry.receive_count + 1,
-                    now_ms if entry.first_received_ms is None else entry.first_received_ms,
-                    entry.dead_letter_source_arn,
-                )
+                first_ms = now_ms if entry.first_received_ms is None else entry.first_received_ms
+                received = entry.rescheduled(visible_ms, entry.receive_count + 1, first_ms)
                 self._hide(received, now_ms, decision)
                 deliveries.append(Delivery(self.record.queue_id, now_ms, received, content))
         if window.wants_more():
@@ -237,16 +230,7 @@ class StandardQueue:
                 continue
             self.in_flight.pop(entry.seq)
             count = entry.receive_count - 1
-            undone = Entry(
-                entry.seq,
-                entry.shelf,
-                entry.sent_ms,
-                now_ms,
-                count,
-                entry.first_received_ms if count else None,
-                entry.dead_letter_source_arn,
-            )
-            self._hide(undone, now_ms, decision)
+            self._hide(entry.rescheduled(now_ms, count, entry.first_received_ms if count else None), now_ms, decision)
             self.totals.received -= 1
 
     def _hide(self, entry: Entry, now_ms: int, decision: Decision) -> None:
@@ -303,15 +287,7 @@ class StandardQueue:
                 change.handle,
                 "Message does not exist or is not available for visibility timeout change.",
             )
-        changed = Entry(
-            entry.seq,
-            entry.shelf,
-            entry.sent_ms,
-            visible_ms,
-            entry.receive_count,
-            entry.first_received_ms,
-            entry.dead_letter_source_arn,
-        )
+        changed = entry.rescheduled(visible_ms, entry.receive_count, entry.first_received_ms)
         self._hide(changed, now_ms, decision)
         found[changed.seq] = changed  # the same message may come again in this command
         return None

@@ -55,6 +55,18 @@ class Entry(Struct, frozen=True, gc=False):
     first_received_ms: int | None = None
     dead_letter_source_arn: str | None = None
 
+    def rescheduled(self, visible_ms: int, receive_count: int, first_received_ms: int | None) -> "Entry":
+        """The same message on the same shelf, received so often and visible from then on."""
+        return Entry(
+            self.seq,
+            self.shelf,
+            self.sent_ms,
+            visible_ms,
+            receive_count,
+            first_received_ms,
+            self.dead_letter_source_arn,
+        )
+
 
 # Changes: what a decision asks the store to make durable, in this order, all or nothing.
 

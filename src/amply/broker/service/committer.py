@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+def defect(what: str, error: Exception) -> StoreError:
+    """What the broker stops with when something of its own fails."""
+    return StoreError(f"{what} failed: {error!r}", hint="This is a defect; please report it.")
+
+
 class _Batch:
     """What leaves for the disk together."""
 
@@ -131,7 +136,7 @@ class Committer:
                 batch.error = error
             except Exception as error:  # noqa: BLE001 - a dead writer would hang every request
                 _log.exception("the writer failed")
-                batch.error = StoreError(f"the writer failed: {error}", hint="This is a defect; please report it.")
+                batch.error = defect("the writer", error)
             with contextlib.suppress(RuntimeError):  # the loop was closed without waiting for us
                 self._loop.call_soon_threadsafe(self._came_back, batch)
         self._store.close()
@@ -151,7 +156,7 @@ class Committer:
             self._conclude(batch)
         except Exception as error:  # noqa: BLE001 - what follows a commit must not fail: memory and disk would part
             _log.exception("the broker failed after a commit")
-            self._break(batch, StoreError(f"the broker failed: {error!r}", hint="This is a defect; please report it."))
+            self._break(batch, defect("the broker", error))
 
     def _conclude(self, batch: _Batch) -> None:
         if batch.error is not None and batch.snapshot is None:

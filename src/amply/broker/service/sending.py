@@ -1,6 +1,6 @@
 """SendMessage and SendMessageBatch."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from amply.broker.engine.commands import Outgoing, Send
 from amply.broker.engine.records import Content
@@ -32,15 +32,7 @@ def send_message(service: "Service", request: SendMessageRequest, context: "Cont
     check_message(request, size, queue.maximum_message_size_bytes, in_batch=False)
     _check_standard(request)
     outgoing = _outgoing(service, request, context)
-    content = outgoing.content
-    result = SendMessageResult(
-        message_id=content.message_id,
-        md5_of_message_body=md5_of_body(content.body),
-        md5_of_message_attributes=md5_of_attributes(content.attributes) if content.attributes else None,
-        md5_of_message_system_attributes=(
-            md5_of_attributes(request.message_system_attributes) if request.message_system_attributes else None
-        ),
-    )
+    result = SendMessageResult(message_id=outgoing.content.message_id, **_digests(request))
     service.execute(Send(key, [outgoing]), respond, lambda _: result, size_bytes=size)
 
 
@@ -69,22 +61,28 @@ def send_message_batch(
     made, failed = sort_out(entries, outgoing)
     result = SendMessageBatchResult(
         successful=[
-            SendMessageBatchResultEntry(
-                id=entry.id,
-                message_id=message.content.message_id,
-                md5_of_message_body=md5_of_body(message.content.body),
-                md5_of_message_attributes=(
-                    md5_of_attributes(message.content.attributes) if message.content.attributes else None
-                ),
-                md5_of_message_system_attributes=(
-                    md5_of_attributes(entry.message_system_attributes) if entry.message_system_attributes else None
-                ),
-            )
+            SendMessageBatchResultEntry(id=entry.id, message_id=message.content.message_id, **_digests(entry))
             for entry, message in made
         ],
         failed=failed,
     )
     service.execute(Send(key, [message for _, message in made]), respond, lambda _: result, size_bytes=total)
+
+
+class _Digests(TypedDict):
+    md5_of_message_body: str
+    md5_of_message_attributes: str | None
+    md5_of_message_system_attributes: str | None
+
+
+def _digests(message: SendMessageRequest | SendMessageBatchRequestEntry) -> _Digests:
+    """What the answer says of the message, so that its sender can tell whether it arrived whole."""
+    attributes, system_attributes = message.message_attributes, message.message_system_attributes
+    return {
+        "md5_of_message_body": md5_of_body(message.message_body),
+        "md5_of_message_attributes": md5_of_attributes(attributes) if attributes else None,
+        "md5_of_message_system_attributes": md5_of_attributes(system_attributes) if system_attributes else None,
+    }
 
 
 def _check_standard(message: SendMessageRequest | SendMessageBatchRequestEntry) -> None:

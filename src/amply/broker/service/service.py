@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from amply.broker.engine.commands import GiveBack, QueueKey, Receive, Tick, Unpark, UnparkAll
 from amply.broker.engine.decision import UNSETTLED, Decision, Delivery, Find, Read, ReadAged, ReadReady
-from amply.broker.service.committer import Committer
+from amply.broker.service.committer import Committer, defect
 from amply.broker.service.restoring import restored
 from amply.broker.sqs.calls import Context
 from amply.broker.sqs.faults import SERVICE_UNAVAILABLE, Fault
@@ -127,8 +127,7 @@ class Service:
             raise
         except Exception as error:
             # Memory may be ahead of what will ever be on disk. Only a fresh start knows what is true.
-            report = "This is a defect; please report it."
-            self._committer.give_up(StoreError(f"the engine failed: {error!r}", hint=report))
+            self._committer.give_up(defect("the engine", error))
             raise
 
     def _carry_out(
