@@ -6,14 +6,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: up test help install format check pytest lock clean
+.PHONY: up test help install format check pytest contract lock clean
 
 up: $(VENV)/.run ## start broker, workers and a demonstration load (Ctrl-C drains and stops)
 	$(BIN)/amply up --demo
 
 test: install check pytest ## everything: format, lint, types, all tests
 
-install: $(VENV)/.dev ## the virtual environment with everything that tests need
+install: $(VENV)/.dev $(VENV)/.celery56 ## the virtual environments with everything that tests need
 	@scripts/need redis-server
 
 check: ## format, lint and types; changes nothing
@@ -24,15 +24,20 @@ check: ## format, lint and types; changes nothing
 pytest: ## all tests
 	$(BIN)/python -m pytest
 
+contract: install ## of those, what the transport asks of celery and kombu, 5.7 and 5.6
+	$(BIN)/python -m pytest tests/contract
+
 format: ## format the code in place
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: $(VENV)/.dev ## renew both lock files from pyproject.toml
+lock: $(VENV)/.dev ## renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		pyproject.toml --group build --output-file locks/run.txt
 	$(BIN)/uv pip compile --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		pyproject.toml --group dev --output-file locks/dev.txt
+	$(BIN)/uv pip compile --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--group celery56 --output-file locks/celery56.txt
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -54,4 +59,11 @@ $(VENV)/.run: locks/run.txt pyproject.toml | $(BIN)/python
 $(VENV)/.dev: locks/dev.txt pyproject.toml | $(BIN)/python
 	$(PIP) install --require-hashes --requirement locks/dev.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The oldest Celery that the transport works with, beside the newest: tests/contract runs both.
+$(VENV)/.celery56: locks/celery56.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m venv --without-pip $(VENV)/celery56
+	$(PIP) --python $(VENV)/celery56/bin/python install --require-hashes --requirement locks/celery56.txt
+	$(PIP) --python $(VENV)/celery56/bin/python install --no-deps --no-build-isolation --editable .
 	@touch $@
