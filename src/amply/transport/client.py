@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-import amply
+from amply import __version__
 from amply.clock import wall_ms
 from amply.transport.endpoint import Endpoint
 from amply.transport.faults import CREDENTIAL_CODES, Unreachable, read_fault
@@ -74,7 +74,7 @@ class SqsClient:
         headers = self._signer.headers(
             f"AmazonSQS.{action}", body, self._endpoint.credentials.keys(), now_ms=self._now_ms()
         )
-        headers["user-agent"] = f"amply/{amply.__version__}"
+        headers["user-agent"] = f"amply/{__version__}"
         used = connection or self._take()
         self.requests[action] += 1
         response = used.exchange(headers, body, timeout_s=timeout_s, is_repeatable=action in _REPEATABLE)
