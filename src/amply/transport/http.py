@@ -105,7 +105,7 @@ class Connection:
                 self._drop()
                 response, keep = self._attempt(request, deadline_ms)
             whole = keep
-        except (_Broken, OSError, UnicodeError) as error:
+        except (_Broken, OSError) as error:
             if self._is_aborted:
                 raise Aborted(f"{self._url}: the request was aborted") from error
             raise Unreachable(f"{self._url}: {_reason(error, timeout_s)}") from error
@@ -196,7 +196,10 @@ class Connection:
     def _open(self, deadline_ms: int) -> socket.socket:
         timeout_s = min(self._left_s(deadline_ms), self._connect_timeout_s)
         deadline_ms = self._clock.now_ms() + round(timeout_s * 1000)
-        addresses = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        try:
+            addresses = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise _Broken(f"no connection: {_reason(error, timeout_s)}") from error
         for at, (family, kind, protocol, _, address) in enumerate(addresses):
             opened = socket.socket(family, kind, protocol)
             self._adopt(opened)
