@@ -1,0 +1,152 @@
+"""kombu's channel over SQS: what kombu and Celery ask for, turned into publishing and into an intake's orders.
+
+Knows kombu's virtual channels; must not know how requests are made or when.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from amqp.protocol import queue_declare_ok_t
+from kombu.transport import virtual
+
+from amply.clock import wall_ms
+from amply.ids import RandomIds
+from amply.transport import batch
+from amply.transport.delivery import Cause, Delivery
+from amply.transport import message as messages
+from amply.transport.publishing import label_of, prepare
+
+if TYPE_CHECKING:
+    from amply.transport.transport import Transport
+
+logger = logging.getLogger(__name__)
+
+_ids = RandomIds()
+
+
+class Channel(virtual.Channel):
+    """A channel. All channels of a connection share one intake."""
+
+    Message = messages.Message
+    # What is not settled is given back by the intake, which knows what was started.
+    do_restore = False
+
+    connection: "Transport | None"
+
+    def __init__(self, connection: "Transport", **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)
+        # A verdict may come when the connection is closed already, and is taken nevertheless.
+        self._transport = connection
+        self._deliveries: dict[str, Delivery] = {}
+
+    # Publishing
+
+    def _put(self, queue: str, message: dict[str, Any], **_kwargs: Any) -> None:
+        """Send a message; it is in the queue when this returns, or collected by `publish_batch`."""
+        transport = self._transport
+        target = transport.queues.get(queue)
+        outgoing = prepare(
+            message,
+            form=transport.options.message_format,
+            is_fifo=target.is_fifo,
+            now_ms=wall_ms(),
+            maximum_bytes=lambda: transport.queues.limits(target).maximum_message_bytes,
+            payloads=transport.payloads,
+        )
+        collecting = batch.current()
+        if collecting is not None:
+            collecting.add(transport.send_batch, queue, outgoing, label_of(message))
+        else:
+            transport.sqs.call("SendMessage", {"QueueUrl": target.url, **outgoing.members()})
+
+    # Queues
+
+    def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
+        """Declare a queue. SQS is asked only for what has to exist at once, or for the count (`passive`)."""
+        queue = queue or f"amq.gen-{_ids.message_id()}"
+        if passive:
+            return queue_declare_ok_t(queue, self._size(queue), 0)
+        self._new_queue(queue, **kwargs)
+        return queue_declare_ok_t(queue, 0, 0)
+
+    def _size(self, queue: str) -> int:
+        queues = self._transport.queues
+        return queues.size(queues.get(queue))
+
+    def _purge(self, queue: str) -> int:
+        transport = self._transport
+        target = transport.queues.get(queue)
+        size = transport.queues.size(target)
+        transport.sqs.call("PurgeQueue", {"QueueUrl": target.url})
+        return size
+
+    def _delete(self, queue: str, *_args: Any, **_kwargs: Any) -> None:
+        transport = self._transport
+        transport.sqs.call("DeleteQueue", {"QueueUrl": transport.queues.get(queue).url})
+        transport.queues.forget(queue)
+
+    # Consuming
+
+    def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        """How many messages may be held at once; 0 is as many as make sense."""
+        self._transport.intake.set_prefetch(prefetch_count)
+
+    def basic_consume(self, queue: str, no_ack: bool, callback: Any, consumer_tag: str, **_kwargs: Any) -> None:  # noqa: FBT001
+        """Receive from a queue from now on. Queues are served in the order of these calls, or in `queue_order`."""
+        self._tag_to_queue[consumer_tag] = queue
+        self._active_queues.append(queue)
+        self._consumers.add(consumer_tag)
+        intake = self._transport.intake
+        if no_ack:
+            intake.read_letters(queue, lambda payload: callback(self._letter(payload)), {})
+        else:
+            intake.consume(queue, lambda delivery: callback(self._message(delivery)))
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        """Stop receiving; messages that Celery has not got yet are given back."""
+        if consumer_tag not in self._consumers:
+            return
+        self._consumers.remove(consumer_tag)
+        queue = self._tag_to_queue.pop(consumer_tag)
+        self._active_queues.remove(queue)
+        self._transport.intake.cancel(queue)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **_kwargs: Any) -> messages.Message | None:  # noqa: FBT001, FBT002
+        """One message, if one is there."""
+        intake = self._transport.intake
+        delivery = intake.receive_one(self._transport.queues.get(queue))
+        if delivery is None:
+            return None
+        message = self._message(delivery)
+        if no_ack:
+            self.basic_ack(message.delivery_tag)
+        return message
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        """The message is done."""
+        delivery = self._deliveries.pop(delivery_tag, None)
+        if delivery is not None:
+            self._transport.intake.acknowledge(delivery)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002
+        """The message failed: it waits for its next run. SQS counts the receive whether Celery requeues or not."""
+        delivery = self._deliveries.pop(delivery_tag, None)
+        if delivery is not None:
+            asked = "requeued" if requeue else "rejected"
+            self._transport.intake.fail(delivery, delivery.cause or Cause(asked))
+
+    def _message(self, delivery: Delivery) -> messages.Message:
+        payload = self._tagged(delivery)
+        self._deliveries[payload["properties"]["delivery_tag"]] = delivery
+        return messages.Message(payload, channel=self, delivery=delivery)
+
+    def _letter(self, payload: Mapping[str, Any]) -> messages.Message:
+        properties = {**payload["properties"], "delivery_tag": _ids.message_id()}
+        return messages.Message({**payload, "properties": properties}, channel=self)
+
+    @staticmethod
+    def _tagged(delivery: Delivery) -> dict[str, Any]:
+        payload = delivery.payload or {}
+        payload["properties"]["delivery_tag"] = _ids.message_id()
+        return payload

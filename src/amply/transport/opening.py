@@ -1,0 +1,82 @@
+"""A received message opened: is it a job to run now, one for later, one that ran too often, or none at all?
+
+Knows the envelope, the payload store and what the transport wrote beside the message; must not know queues of threads.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from amply import envelope
+from amply.clock import Clock
+from amply.transport import failing
+from amply.transport.delivery import Cause, Delivery, received
+from amply.transport.options import Options
+from amply.transport.payloads import PayloadStore, is_pointer
+from amply.transport.publishing import DELAY_S_MAX, due_ms
+from amply.transport.queues import Queue
+
+# Celery itself waits for what is due this soon; another round through SQS would take longer.
+_SOON_MS = 1_000
+
+
+class Verdict(Struct, frozen=True):
+    """What to do with a delivery: run it (`is_good`), fail it (`cause`), send it again to be there in `due_in_s`.
+
+    None of the three: it was received too often and is shown again, for SQS to move it.
+    """
+
+    delivery: Delivery
+    is_good: bool = False
+    cause: Cause | None = None
+    due_in_s: int = 0
+
+
+class Opening:
+    """Opens messages."""
+
+    def __init__(self, options: Options, clock: Clock, payloads: PayloadStore | None) -> None:
+        self._options = options
+        self._clock = clock
+        self._payloads = payloads
+
+    def open(self, queue: Queue, message: Mapping[str, Any], max_receive_count: int | None) -> Verdict:
+        """The verdict on a message as ReceiveMessage gives it. Never raises for what is in a message."""
+        now_ms = self._clock.now_ms()
+        delivery = received(queue, message, now_ms=now_ms, lease_s=self._options.lease_seconds)
+        try:
+            delivery.payload = payload = self._payload(delivery)
+        except envelope.Unreadable as unreadable:
+            return Verdict(delivery, cause=Cause("unreadable message", "Unreadable", unreadable.reason))
+        except Exception as error:
+            return Verdict(delivery, cause=Cause("payload not to be had", type(error).__name__, str(error)))
+        if failing.is_given_up(delivery, max_receive_count):
+            return Verdict(delivery)
+        headers = payload["headers"]
+        due = due_ms(headers.get("eta"))
+        if due is not None:
+            left_ms = due - now_ms
+            if left_ms > _SOON_MS:
+                return Verdict(delivery, due_in_s=min(DELAY_S_MAX, -(-left_ms // 1000)))
+            if left_ms <= 0:
+                # Celery would hold a slot for it, even for a time that is past.
+                del headers["eta"]
+        headers["receive_count"] = delivery.receive_count
+        headers["attempt"] = delivery.attempt
+        return Verdict(delivery, is_good=True)
+
+    def _payload(self, delivery: Delivery) -> dict[str, Any]:
+        body = delivery.body
+        if is_pointer(body, delivery.attributes):
+            if self._payloads is None:
+                raise envelope.Unreadable("its body is in a payload store, and no payload_store is declared here")
+            delivery.pointer = body
+            body = self._payloads.get(body)
+        try:
+            return envelope.read(body)
+        except envelope.Unreadable:
+            task = self._options.foreign_tasks.get(delivery.queue.name)
+            if task is None:
+                raise
+            return envelope.foreign(body, task=task, message_id=delivery.message_id)

@@ -1,0 +1,151 @@
+"""The transport itself: what kombu makes of a broker URL, and how a loop is woken for arrived messages.
+
+Knows kombu's and Celery's loops; must not know what a message says.
+"""
+
+import atexit
+import logging
+import select
+import threading
+import time
+import weakref
+from functools import cached_property
+from typing import Any
+
+from kombu.transport import virtual
+
+from amply.clock import SystemClock
+from amply.transport import worker
+from amply.transport.batch import Failure, send_batch
+from amply.transport.channel import Channel
+from amply.transport.client import SqsClient
+from amply.transport.endpoint import resolve
+from amply.transport.faults import CHANNEL_ERRORS, CONNECTION_ERRORS
+from amply.transport.intake import Intake
+from amply.transport.options import Options
+from amply.transport.payloads import PayloadStore, store_for
+from amply.transport.publishing import Outgoing
+from amply.transport.queues import Queues
+
+logger = logging.getLogger(__name__)
+
+_clients: dict[tuple[object, ...], SqsClient] = {}
+_clients_lock = threading.Lock()
+
+
+class Transport(virtual.Transport):
+    """kombu's transport over SQS."""
+
+    Channel = Channel
+
+    driver_type = "sqs"
+    driver_name = "amply"
+    default_port = None
+
+    implements = virtual.Transport.implements.extend(asynchronous=True, exchange_type=frozenset(["direct", "topic"]))
+    connection_errors = (*virtual.Transport.connection_errors, *CONNECTION_ERRORS)
+    channel_errors = (*virtual.Transport.channel_errors, *CHANNEL_ERRORS)
+    # What passes is tried again by publishing, as often as its policy says; a refusal is not.
+    recoverable_connection_errors = connection_errors
+    recoverable_channel_errors = ()
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        self.options = Options.read(client.transport_options)
+        self._intake: Intake | None = None
+        worker.install()
+
+    # What the channels use. Made when first asked for: a process may open a connection and never send.
+
+    @cached_property
+    def sqs(self) -> SqsClient:
+        """The client, one for all connections of this process to the same place."""
+        broker, options = self.client, self.options
+        key = (
+            *(broker.hostname, broker.port, broker.userid, broker.password),
+            *(options.is_secure or bool(broker.ssl), options.region, options.endpoint_url),
+        )
+        with _clients_lock:
+            known = _clients.get(key)
+            if known is None:
+                hostname, port, userid, password, is_secure, region, endpoint_url = key
+                known = _clients[key] = SqsClient(
+                    resolve(
+                        hostname=hostname,
+                        port=port,
+                        userid=userid,
+                        password=password,
+                        ssl=is_secure,
+                        region=region,
+                        endpoint_url=endpoint_url,
+                    )
+                )
+            return known
+
+    @cached_property
+    def queues(self) -> Queues:
+        """Queues by Celery's names."""
+        return Queues(self.sqs, self.options)
+
+    @cached_property
+    def payloads(self) -> PayloadStore | None:
+        """Where messages above the limit go."""
+        return store_for(self.options.payload_store) if self.options.payload_store else None
+
+    @property
+    def intake(self) -> Intake:
+        """What this connection consumes."""
+        if self._intake is None:
+            self._intake = Intake(self.sqs, self.queues, self.options, SystemClock(), self.payloads)
+            _intakes.add(self._intake)
+        return self._intake
+
+    def send_batch(self, queue: str, outgoings: list[Outgoing]) -> list[Failure | None]:
+        """Send up to ten messages with one request."""
+        return send_batch(self.sqs, self.queues.get(queue).url, outgoings)
+
+    # kombu's and Celery's loops
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ARG002
+        """Celery's event loop: it is woken through a socket, so that it never waits for SQS."""
+        intake = self.intake
+        loop.add_reader(intake.fileno(), self._on_bell)
+
+    def _on_bell(self) -> None:
+        intake = self.intake
+        intake.on_loop()
+        intake.silence()
+        intake.feed()
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **_kwargs: Any) -> None:  # noqa: ARG002
+        """Hand over what has arrived; waits for something up to `timeout` seconds, then raises socket.timeout."""
+        intake = self.intake
+        deadline_s = None if timeout is None else time.monotonic() + timeout
+        while True:
+            intake.silence()
+            if intake.feed():
+                return
+            left_s = None if deadline_s is None else deadline_s - time.monotonic()
+            if left_s is not None and left_s <= 0:
+                raise TimeoutError
+            select.select([intake], [], [], left_s)
+
+    def close_connection(self, connection: Any) -> None:
+        """Stop receiving, give back what was not started, and tell SQS what is decided."""
+        super().close_connection(connection)
+        if self._intake is not None:
+            self._intake.close()
+
+    @property
+    def default_connection_params(self) -> dict[str, Any]:
+        """Nothing: without a host, botocore's configuration decides where SQS is."""
+        return {"port": self.default_port}
+
+
+_intakes: weakref.WeakSet[Intake] = weakref.WeakSet()
+
+
+@atexit.register
+def _finish() -> None:
+    for intake in list(_intakes):
+        intake.finish()
