@@ -14,13 +14,13 @@ def test_with_nothing_set_everything_is_embedded_and_in_one_folder():
     assert settings.data == data
     assert settings.topology is None
     assert settings.sqs_endpoint_url is None
-    assert settings.result_backend == f"db+sqlite:///{data}/results.db"
+    assert settings.result_backend == f"amply+sqlite:///{data}/results.sqlite"
     assert settings.database_url == f"sqlite:///{data}/amply.db"
 
 
 def test_the_data_folder_moves_both_databases(tmp_path):
     settings = read({"AMPLY_DATA": str(tmp_path)})
-    assert settings.result_backend == f"db+sqlite:///{tmp_path}/results.db"
+    assert settings.result_backend == f"amply+sqlite:///{tmp_path}/results.sqlite"
     assert settings.database_url == f"sqlite:///{tmp_path}/amply.db"
 
 

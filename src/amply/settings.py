@@ -15,7 +15,7 @@ VARIABLES = {
     "AWS_ENDPOINT_URL": "Where all AWS services are called; AWS_ENDPOINT_URL_SQS goes before it.",
     "AWS_ENDPOINT_URL_SQS": "Where SQS is called, like http://127.0.0.1:9324; Amazon SQS itself unless set.",
     "DATABASE_URL": "The database of the jobs, as SQLAlchemy writes it; amply.db in the data folder unless set.",
-    "REDIS_URL": "The Redis that keeps the results of jobs; results.db in the data folder unless set.",
+    "REDIS_URL": "The Redis that keeps the results of jobs; results.sqlite in the data folder unless set.",
 }
 
 _ENDPOINT_SCHEMES = ("http", "https")
@@ -49,7 +49,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         topology=Path(topology).absolute() if topology else None,
         sqs_endpoint_url=endpoint_url,
-        result_backend=redis_url or f"db+sqlite:///{data / 'results.db'}",
+        result_backend=redis_url or f"amply+sqlite:///{data / 'results.sqlite'}",
         database_url=environ.get("DATABASE_URL") or f"sqlite:///{data / 'amply.db'}",
         data=data,
     )

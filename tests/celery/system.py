@@ -81,8 +81,7 @@ class System:
         app.conf.update(celery_settings(load(topology), endpoint_url=self.endpoint_url))
         app.conf.update(
             broker_url=f"sqs://any:any@127.0.0.1:{self.port}",
-            result_backend=redis_url or f"db+sqlite:///{self.folder / 'data' / 'results.db'}",
-            database_engine_options={"connect_args": {"timeout": 30}},
+            result_backend=redis_url or f"amply+sqlite:///{self.folder / 'data' / 'results.sqlite'}",
         )
         return app
 

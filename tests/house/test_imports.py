@@ -72,6 +72,7 @@ TABLE = {
     "monitoring": Room({"broker.sqs", "clock", "topology", "errors"}, {"msgspec"}),
     "scaling": Room({"broker.sqs", "clock", "topology", "errors"}, {"msgspec"}),
     "transport": Room({"envelope", "errors", "clock", "ids"}, {"msgspec", "celery", "kombu", "botocore", "vine"}),
+    "results": Room({"errors", "clock"}, {"celery", "kombu", "apsw"}),
     "jobs": Room(
         {"topology", "transport", "envelope", "settings", "errors", "clock", "ids"},
         {"msgspec", "celery", "kombu", "sqlalchemy", "httpx", "httpcore"},

@@ -63,4 +63,4 @@ def test_several_processes_keep_results_in_one_file(tmp_path):
     assert [process.returncode for process in storing] == [0] * 2
     read = "print(sum(app.AsyncResult(f'{a}-{b}').get(timeout=5)['n'] for a in range(2) for b in range(10)))"
     assert python(tmp_path, read).communicate(timeout=60)[0] == f"{2 * sum(range(10))}\n"
-    assert (tmp_path / "data" / "results.db").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "data" / "results.sqlite").stat().st_mode & 0o777 == 0o600

@@ -5,26 +5,15 @@ topology's routes, and Celery 5.7 deprecates it. Knows where results and the sch
 who answers SQS requests.
 """
 
-import sqlite3
-
 import kombu.transport.SQS  # noqa: F401 - half a second of imports that every worker process would pay after its fork
 from celery import Celery
 
 from amply import settings
-from amply.jobs.records import BUSY_TIMEOUT_S, create_private_file
 from amply.jobs.schedule import beat_schedule
 from amply.topology.derive import celery_settings
 from amply.topology.load import load
 
 _found = settings.read()
-
-
-def _open_results() -> sqlite3.Connection:
-    # Worker processes share the file: each waits for its turn instead of failing at once.
-    path = _found.data / "results.db"
-    create_private_file(path)
-    return sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-
 
 app = Celery(
     "amply",
@@ -40,9 +29,6 @@ app = Celery(
 app.conf.update(celery_settings(load(_found.topology), endpoint_url=_found.sqs_endpoint_url))
 app.conf.update(
     result_backend=_found.result_backend,
-    # Both are for the embedded result backend; Redis reads neither. Tables are made with the first result.
-    database_engine_options={"creator": _open_results},
-    database_create_tables_at_setup=False,
     beat_schedule=beat_schedule(),
     beat_schedule_filename=str(_found.data / "schedule"),
     timezone="UTC",
