@@ -5,11 +5,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import ROOT, ceiling, depth, profiles, receive, report, send
+from bench import ROOT, ceiling, depth, jobs, profiles, receive, report, send
+from bench.jobs_processes import CONTENDERS, Name
 
 
 def _counts(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
+
+
+def _contenders(text: str) -> list[Name]:
+    names = [name for name in CONTENDERS if name in text.split(",")]
+    if len(names) != len(text.split(",")):
+        raise argparse.ArgumentTypeError(f"name some of {', '.join(CONTENDERS)}, separated by commas, each once")
+    return names
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,6 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     diving.add_argument("--messages", type=int, default=1_000_000, help="the backlog")
     diving.add_argument("--turn", type=int, default=2000, help="messages sent, then received, in each round")
     diving.add_argument("--body-bytes", type=int, default=200)
+    working = command("jobs", "Celery jobs through our transport, stock sqs:// and Redis", rounds=5)
+    working.add_argument("--contenders", type=_contenders, default=list(CONTENDERS), metavar=",".join(CONTENDERS))
+    working.add_argument("--jobs", type=int, default=4000, help="of each run; fewer where each request takes 10 ms")
+    working.add_argument("--quick", dest="is_quick", action="store_true", help="one round of a few jobs: does it work?")
+    working.add_argument("--profile", dest="is_profiled", action="store_true", help="where the worker's time goes")
     profiling = command("profile", "where the broker's time goes under SendMessage", rounds=0)
     profiling.add_argument("--connections", type=int, default=32)
     profiling.add_argument("--seconds", type=float, default=5.0)
@@ -50,7 +63,14 @@ def main(arguments: list[str] | None = None) -> int:
     """0 if everything was answered with success."""
     parameters: dict[str, Any] = vars(_parser().parse_args(arguments))
     name, path = parameters.pop("command"), parameters.pop("json")
-    module: Any = {"send": send, "receive": receive, "depth": depth, "profile": profiles, "ceiling": ceiling}[name]
+    module: Any = {
+        "send": send,
+        "receive": receive,
+        "depth": depth,
+        "jobs": jobs,
+        "profile": profiles,
+        "ceiling": ceiling,
+    }[name]
     figures = module.measure(**parameters)
     report.save(path, name, parameters, figures)
     for table in module.tables(figures):
