@@ -13,8 +13,8 @@ from kombu.transport import virtual
 from amply.clock import wall_ms
 from amply.ids import RandomIds
 from amply.transport import batch
-from amply.transport.delivery import Cause, Delivery
 from amply.transport import message as messages
+from amply.transport.delivery import Cause, Delivery
 from amply.transport.publishing import label_of, prepare
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _ids = RandomIds()
 class Channel(virtual.Channel):
     """A channel. All channels of a connection share one intake."""
 
-    Message = messages.Message
+    Message = messages.Message  # type: ignore[assignment]
     # What is not settled is given back by the intake, which knows what was started.
     do_restore = False
 

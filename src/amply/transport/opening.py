@@ -49,7 +49,7 @@ class Opening:
             delivery.payload = payload = self._payload(delivery)
         except envelope.Unreadable as unreadable:
             return Verdict(delivery, cause=Cause("unreadable message", "Unreadable", unreadable.reason))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a store raises, the worker goes on
             return Verdict(delivery, cause=Cause("payload not to be had", type(error).__name__, str(error)))
         if failing.is_given_up(delivery, max_receive_count):
             return Verdict(delivery)

@@ -51,7 +51,7 @@ class _Receiver(threading.Thread):
         self._intake = intake
         self._queue_name = queue
         self._lock = threading.Lock()
-        self._connection: "Connection | None" = None
+        self._connection: Connection | None = None
         self._is_stopped = threading.Event()
         self._is_careful = False
         self._trouble = 0

@@ -210,7 +210,7 @@ class Settler(threading.Thread):
             again = self._worth_another_try(orders)
         except SqsFault as error:
             hint = f"; the role may lack sqs:{error.action.removesuffix('Batch')}" if error.status == 403 else ""
-            logger.error("%d orders (%s) were refused: %s%s", len(orders), lane.kind, error, hint)
+            logger.error("%d orders (%s) were refused: %s%s", len(orders), lane.kind, error, hint)  # noqa: TRY400
             again = self._worth_another_try(orders) if error.status == 403 else self._without(orders)
         return extending + again
 

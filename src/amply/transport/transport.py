@@ -43,8 +43,8 @@ class Transport(virtual.Transport):
     default_port = None
 
     implements = virtual.Transport.implements.extend(asynchronous=True, exchange_type=frozenset(["direct", "topic"]))
-    connection_errors = (*virtual.Transport.connection_errors, *CONNECTION_ERRORS)
-    channel_errors = (*virtual.Transport.channel_errors, *CHANNEL_ERRORS)
+    connection_errors: tuple[type[Exception], ...] = (*virtual.Transport.connection_errors, *CONNECTION_ERRORS)  # type: ignore[assignment]
+    channel_errors: tuple[type[Exception], ...] = (*virtual.Transport.channel_errors, *CHANNEL_ERRORS)  # type: ignore[assignment]
     # What passes is tried again by publishing, as often as its policy says; a refusal is not.
     recoverable_connection_errors = connection_errors
     recoverable_channel_errors = ()
@@ -60,7 +60,8 @@ class Transport(virtual.Transport):
     @cached_property
     def sqs(self) -> SqsClient:
         """The client, one for all connections of this process to the same place."""
-        broker, options = self.client, self.options
+        broker: Any = self.client
+        options = self.options
         key = (
             *(broker.hostname, broker.port, broker.userid, broker.password),
             *(options.is_secure or bool(broker.ssl), options.region, options.endpoint_url),

@@ -127,8 +127,10 @@ class Turns:
             return Ask(1, waits=False, goes_first=True) if starving is line else None
         if not all(higher.is_known_empty for higher in self._lines[:position]):
             return None
-        if not line.is_dry:
-            return self._served(position, room)
+        return self._parked(position, room) if line.is_dry else self._served(position, room)
+
+    def _parked(self, position: int, room: int) -> Ask | None:
+        """An open poll: when all queues are empty, or, where there is spare, while lower ones are served."""
         if all(other.is_known_empty for other in self._lines):
             return Ask(min(MOST_AT_ONCE, max(1, room // len(self._lines))), waits=True)
         if self._spare and position < len(self._lines) - 1:

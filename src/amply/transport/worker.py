@@ -39,7 +39,7 @@ def _concurrency(pool: Any) -> int | None:
     return getattr(pool, "num_processes", None)
 
 
-class Request(request.Request):
+class Request(request.Request):  # type: ignore[misc]
     """A job in the worker. Tells its delivery when it starts and why it fails."""
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
