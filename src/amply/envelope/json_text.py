@@ -35,8 +35,7 @@ def parse(data: bytes, what: str) -> Any:
     as escapes, and the last of two members with one name.
     """
     try:
-        # An escape may spell a mark's name, so it needs the long way as well.
-        value = _parse_as_kombu(data) if b'"__type__"' in data or b"\\u00" in data else _parse_quickly(data)
+        value = _parse_as_kombu(data) if _may_be_marked(data) else _parse_quickly(data)
     except RecursionError:
         raise Unreadable(f"{what} is nested too deep (more than {NESTING_MAX} levels)") from None
     # What the revival of a hostile mark can raise; kombu's answer to each is that the content cannot be decoded.
@@ -53,6 +52,13 @@ def ascii_json(value: Any) -> str:
     TypeError for a value that kombu could not write either, ValueError for one that holds itself.
     """
     return _encoder.encode(value)
+
+
+def _may_be_marked(data: bytes) -> bool:
+    """Whether a mark may be in it, spelled plainly or with escapes (`\\u005f` for an underscore, and so on)."""
+    if b"__type__" in data:
+        return True
+    return b"\\" in data and any(escape in data for escape in (b"\\u005", b"\\u006", b"\\u007"))
 
 
 def _parse_quickly(data: bytes) -> Any:

@@ -61,11 +61,11 @@ def _envelope(body: str) -> dict[str, Any]:
     try:
         data = body.encode() if body.lstrip()[:1] == "{" else strict_base64(body)
     except ValueError:
-        raise Unreadable("the message is neither a JSON object nor base64 of one") from None
+        data = b""
+    if data.lstrip()[:1] != b"{":
+        raise Unreadable("the message is neither a JSON object nor base64 of one")
     envelope = parse(data, "the message")
-    if not isinstance(envelope, dict):
-        raise Unreadable("the message is JSON, but not an object")
-    if "body" not in envelope:
+    if not isinstance(envelope, dict) or "body" not in envelope:
         raise Unreadable("the message is a JSON object, but no Celery message: it has no body")
     return envelope
 
