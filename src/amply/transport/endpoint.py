@@ -165,20 +165,24 @@ def _url(scheme: str, hostname: str, port: int | None) -> str:
 # What botocore said, by everything that it depends on: it reads SQS's whole model for it (0.1 s, 9 MB), which the
 # children of a process that has asked need not do again.
 _answers: dict[tuple[object, ...], tuple[str, str]] = {}
+_DEPENDS_ON = (
+    *("profile", "configured_url", "ignore_configured_endpoint_urls"),
+    *("use_fips_endpoint", "use_dualstack_endpoint"),
+)
 
 
 def _configured(session: Any, region: str | None) -> tuple[str, str]:
     """URL and region as botocore's own client would have them."""
-    depends_on = ("profile", "configured_url", "use_fips_endpoint", "use_dualstack_endpoint")
-    key = (region, *(session.get_config_variable(name) for name in depends_on))
+    if region is None and session.get_config_variable("configured_url"):
+        # botocore refuses to go without a region even where it is a matter of the signature only.
+        region = _REGION_OF_A_NAMED_ENDPOINT
+    key = (region, *(session.get_config_variable(name) for name in _DEPENDS_ON))
     answer = _answers.get(key)
     if answer is None:
-        # botocore refuses to go without a region even where a configured URL makes it a matter of the signature only.
-        asked = region or (_REGION_OF_A_NAMED_ENDPOINT if key[2] else None)
-        # Keys, so that nobody is asked for some; nothing is sent.
+        # With keys, so that nobody is asked for some; nothing is sent.
         client = session.create_client(
             "sqs",
-            region_name=asked,
+            region_name=region,
             aws_access_key_id="none",
             aws_secret_access_key="none",  # noqa: S106
         )
