@@ -1,6 +1,9 @@
 """Backends as Celery makes them, each with its own app; time stands still until a test moves it."""
 
-from collections.abc import Callable
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +42,20 @@ def make_backend(path: Path, clock: ManualClock) -> Callable[..., SqliteBackend]
 @pytest.fixture
 def backend(make_backend: Callable[..., SqliteBackend]) -> SqliteBackend:
     return make_backend()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start a Python process that runs this code with these arguments; it has ended when the test has."""
+    running = []
+
+    def start_one(code: str, *arguments: object) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        running.append(process)
+        return process
+
+    yield start_one
+    for process in running:
+        process.kill()
+        process.communicate()

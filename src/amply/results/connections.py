@@ -53,8 +53,13 @@ def connected(path: Path) -> Iterator[apsw.Connection]:
 
 
 def _connect(path: Path) -> apsw.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.touch(mode=0o600)  # SQLite gives the files beside it the same mode
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)  # SQLite gives the files beside it the same mode
+    except OSError as error:
+        raise ResultsFault(
+            f"{path} could not be made ({error}).", hint="Look at the folder's owner and rights, and at the disk."
+        ) from error
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.set_busy_timeout(BUSY_TIMEOUT_S * 1000)

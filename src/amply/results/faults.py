@@ -33,13 +33,9 @@ class ResultsFault(AmplyError, BackendError):  # type: ignore[misc]
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Raise `ResultsFault` for whatever SQLite or the system says inside the block."""
+    """Raise `ResultsFault` for whatever SQLite says inside the block."""
     try:
         yield
     except apsw.Error as error:
         what, hint, may_pass = _MEANINGS.get(type(error), ("could not be used", _DELETE, False))
         raise ResultsFault(f"{path} {what} ({error}).", hint=hint, may_pass=may_pass) from error
-    except OSError as error:
-        raise ResultsFault(
-            f"{path} could not be made: {error}.", hint="Look at the folder's owner and rights, and at the disk."
-        ) from error
