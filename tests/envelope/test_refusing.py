@@ -101,7 +101,7 @@ def test_a_message_that_is_no_job_is_refused_with_its_reason(body: str, reason: 
 WRONG = {
     **dict.fromkeys(("id", "task", "shadow", "root_id", "parent_id", "group", "taskset", "eta", "expires"), 5),
     **dict.fromkeys(("retries", "group_index", "replaced_task_nesting", "timelimit", "stamps", "headers"), "5"),
-    **dict.fromkeys(("chord", "callbacks", "errbacks", "chain", "stamped_headers"), [5]),
+    **{name: [5] for name in ("chord", "callbacks", "errbacks", "chain", "stamped_headers")},
 }
 
 
