@@ -58,7 +58,8 @@ def measure(contenders: list[Name], *, rounds: int, jobs: int, is_quick: bool, i
             lones += [lone(where, _first(name), amounts.lone_jobs, _LONE_INTERVAL_S) for name in turns]
         on_sqs = [_first(name) for name in contenders if name != "redis"]
         idles = idle(where, on_sqs, amounts.idle_s)
-        profiles = [profile(where, contender, amounts.jobs) for contender in on_sqs if is_profiled]
+        deep = [Contender(contender.name, _SETTINGS[contender.name][-1][0]) for contender in on_sqs if is_profiled]
+        profiles = [profile(where, contender, amounts.jobs) for contender in deep]
     return msgspec.structs.replace(compare(contenders, loads, lones, idles, fsyncs), profiles=profiles)
 
 
