@@ -42,6 +42,7 @@ class Worker:
             _maximum_prefetch_restored=True,
             _restore_prefetch_count_after_connection_restart=None,
             call_soon_ack=None,
+            call_soon=None,  # its name in Celery 5.6
             on_task_message=[],
             on_task_request=lambda request: self._came("reserved", request),
             on_unknown_message=lambda *_: self._came("unknown message"),

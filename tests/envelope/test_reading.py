@@ -47,7 +47,7 @@ def test_every_form_of_stock_kombu_is_read(outer_base64: bool, body_encoding: st
     back = read(stock.sent[0])
     assert virtual.Message(back, channel=WORKER.channel).body == text.encode()
     assert back["headers"]["custom"] == datetime(2030, 1, 2, tzinfo=UTC)
-    assert back["properties"]["body_encoding"] == body_encoding or "utf-8"
+    assert back["properties"]["body_encoding"] == (body_encoding or "utf-8")
     assert WORKER.take(back) == "reserved"
 
 
@@ -79,6 +79,12 @@ def test_a_message_of_another_language_s_client_runs(message: dict[str, Any]) ->
 def test_any_time_that_is_let_through_is_one_that_a_worker_can_wait_for(eta: str, outcome: str) -> None:
     assert WORKER.take(read(write(payload(eta=eta, expires="9998-12-31T23:59:59"), "brief"))) == outcome
     assert WORKER.take(read(write(payload(expires="1970-01-01T00:00:00+14:00"), "brief"))) == "discarded"
+
+
+def test_text_is_not_taken_for_base64_however_many_letters_it_has() -> None:
+    for length in range(8):
+        message = {"body": json.dumps(PROTOCOL_1 | {"args": ["x" * length]})}
+        assert read(json.dumps(message))["body"] == message["body"]
 
 
 def test_of_two_members_with_one_name_the_last_counts() -> None:
