@@ -1,13 +1,12 @@
 """`amply job send` as a user runs it: a process of its own, against a running broker."""
 
-import base64
 import json
 import subprocess
 import sys
 
 import pytest
 
-from amply import settings
+from amply import envelope, settings
 
 REPORT = "amply.jobs.reports.generate_monthly_report"
 
@@ -44,9 +43,8 @@ def receive(sqs, queue):
     messages = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=0).get("Messages", [])
     if not messages:
         return None
-    envelope = json.loads(base64.b64decode(messages[0]["Body"]))
-    args, kwargs, _ = json.loads(base64.b64decode(envelope["body"]))
-    return envelope["headers"]["task"], args, kwargs
+    job = envelope.job(envelope.read(messages[0]["Body"]))
+    return job.task, job.args, job.kwargs
 
 
 def test_a_job_is_sent_to_the_queue_of_its_route(amply, broker, sqs):

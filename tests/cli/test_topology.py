@@ -60,7 +60,7 @@ def test_check_says_that_a_file_can_be_used_and_lists_its_surprises(capsys):
     assert out == ""
     warning, verdict = err.splitlines()
     assert warning.startswith(f"Warning: {PACKAGED}:16: queues[0].Attributes.MessageRetentionPeriod: is 14 days")
-    assert verdict == f"{PACKAGED} can be used: 4 queues, 6 routes, 2 worker services; warnings: 1."
+    assert verdict == f"{PACKAGED} can be used: 5 queues, 6 routes, 2 worker services; warnings: 1."
 
 
 @pytest.mark.parametrize("command", ["check", "show"])

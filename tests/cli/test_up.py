@@ -175,7 +175,7 @@ def test_a_restarted_broker_counts_anew_and_rates_begin_anew(sampler, clock):
 
 
 def test_queues_are_shown_in_the_order_of_the_topology_and_others_not(sampler):
-    names = ["amply-celery-dlq", "amply-celery", "amply-celery-high", "amply-celery-low"]
+    names = ["amply-telemetry", "amply-celery-dlq", "amply-celery", "amply-celery-high", "amply-celery-low"]
     samples = sampler.rated([counts(name) for name in ["zzz", *names]])
     assert [sample.counts.name for sample in samples] == [queue.name for queue in load().queues]
 

@@ -43,7 +43,10 @@ class Calls:
 @pytest.fixture
 def app():
     celery = Celery("amply", set_as_current=False)
-    celery.conf.update(derive.celery_settings(load(), endpoint_url=ENDPOINT))
+    settings = derive.celery_settings(load(), endpoint_url=ENDPOINT)
+    # Our transport has tests of its own; stock kombu must be able to take its place.
+    assert settings.pop("broker_transport") == "amply.transport:Transport"
+    celery.conf.update(settings)
     yield celery
     celery.close()
     pools.reset()  # kombu keeps them by settings, not by app
@@ -139,7 +142,7 @@ def test_celery_knows_every_setting(app):
 def test_dead_letter_queues_are_created_before_the_queues_that_name_them():
     topology = load()
     order = [queue.name for queue in derive.queues_in_creation_order(topology)]
-    assert order == ["amply-celery-dlq", "amply-celery", "amply-celery-high", "amply-celery-low"]
+    assert order == ["amply-celery-dlq", "amply-celery", "amply-celery-high", "amply-celery-low", "amply-telemetry"]
 
 
 def test_the_attributes_are_what_create_queue_takes():

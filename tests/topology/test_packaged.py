@@ -22,8 +22,9 @@ STATED = {
 }
 
 
-def test_it_declares_the_four_queues_of_the_brief():
-    assert [queue.name for queue in load().queues] == list(STATED)
+def test_it_declares_the_four_queues_of_the_brief_and_one_for_telemetry():
+    assert [queue.name for queue in load().queues] == [*STATED, "amply-telemetry"]
+    assert load().telemetry_queue == "amply-telemetry"
     assert (load().region, load().account) == ("eu-central-1", "000000000000")
 
 

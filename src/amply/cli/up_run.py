@@ -56,10 +56,9 @@ class Run:
         self._board = Board()
         self._sampler = Sampler(endpoint_url, topology, self._clock)
         # Written by the reading threads of the fleet, read by this one.
-        self._broker_listened = 0
+        self._broker_listened = False
         self._error_count = 0
         self._last_error: tuple[str, str] | None = None
-        self._workers_know_broker = 1
         self._fleet = Fleet([broker, *workers, *demonstration], clock=self._clock, jitter=jitter, on_line=self._on_line)
 
     def go(self, banner: list[str]) -> int:
@@ -76,7 +75,6 @@ class Run:
                 while not self._asked.count:
                     time.sleep(LOOK_EVERY_S)
                     self._fleet.tick()
-                    self._renew_workers()
                     self._show()
                 self._board.say(
                     "Stopping: the workers finish their jobs, then the broker stops. Ctrl-C again to hurry."
@@ -106,23 +104,9 @@ class Run:
                 return 0
         return None
 
-    def _renew_workers(self) -> None:
-        """Start the workers anew when the broker was restarted.
-
-        kombu 5.7 may stop to poll, without a word and with its process alive, when its broker goes away.
-        """
-        if self._broker_listened > self._workers_know_broker:
-            self._workers_know_broker = self._broker_listened
-            self._board.say("The broker is back; the workers start anew, as they may have stopped polling.")
-            if self._workers:
-                self._fleet.stop(*self._workers)
-        for name in self._workers:
-            if self._fleet.is_stopped(name):
-                self._fleet.start(name)
-
     def _on_line(self, label: str, line: str) -> None:
         if label == BROKER and _LISTENS.match(line):
-            self._broker_listened += 1
+            self._broker_listened = True
         if _ERROR.search(line[:200]):
             self._error_count += 1
             self._last_error = (label, line)

@@ -5,9 +5,9 @@ topology's routes, and Celery 5.7 deprecates it. Knows where results and the sch
 who answers SQS requests.
 """
 
-import kombu.transport.SQS  # noqa: F401 - half a second of imports that every worker process would pay after its fork
 from celery import Celery
 
+import amply.transport.transport  # noqa: F401 - imported once, not by every worker process after its fork
 from amply import settings
 from amply.jobs.schedule import beat_schedule
 from amply.topology.derive import celery_settings

@@ -10,8 +10,10 @@ from amply.broker.sqs import names
 from amply.broker.sqs.limits import AWS
 from amply.topology.model import DEFAULT_CELERY_QUEUE, Queue, Topology, WorkerService
 
-# kombu adds up to this to an empty poll before it polls again. The long poll already waits, at SQS; and kombu 5.7 also
-# waits this long before it looks again after the worker was full, so that 1 s would mean `concurrency` tasks a second.
+# Our own transport by name; this room must not import it.
+_TRANSPORT = "amply.transport:Transport"
+# For stock kombu, should a worker use it with these settings; our transport has no use for it. It adds up to this to an
+# empty poll, and 5.7 waits this long before it looks again after it was full: 1 s would mean `concurrency` jobs a second.
 _POLLING_INTERVAL_S = 0
 
 
@@ -54,7 +56,7 @@ def queue_url(topology: Topology, queue: Queue, endpoint_url: str | None) -> str
 
 
 def celery_settings(topology: Topology, *, endpoint_url: str | None) -> dict[str, Any]:
-    """Settings for `app.conf.update` that make Celery 5.6 and 5.7 with stock kombu do what the topology says.
+    """Settings for `app.conf.update` that make Celery 5.6 and 5.7 do what the topology says.
 
     Left to the app: `result_backend`, `include`, the schedule. `endpoint_url` names the queues' URLs; which host is
     called is botocore's to decide, from AWS_ENDPOINT_URL_SQS.
@@ -62,14 +64,15 @@ def celery_settings(topology: Topology, *, endpoint_url: str | None) -> dict[str
     default = next(queue for queue in topology.work_queues if queue.celery_name == DEFAULT_CELERY_QUEUE)
     return {
         "broker_url": "sqs://",
+        "broker_transport": _TRANSPORT,
         "broker_transport_options": {
             "region": topology.region,
             "visibility_timeout": int(default.attributes.get("VisibilityTimeout", AWS.visibility_timeout_s_default)),
             "polling_interval": _POLLING_INTERVAL_S,
-            # Never less: with no interval between polls, a short poll would be a busy loop.
             "wait_time_seconds": AWS.wait_time_s_max,
             "queue_name_prefix": topology.queue_name_prefix,
             "predefined_queues": _predefined_queues(topology, endpoint_url),
+            "telemetry_queue": topology.telemetry_queue or None,
         },
         "broker_connection_retry_on_startup": True,
         "task_queues": {name: _celery_queue(name) for name in _celery_names(topology)},
@@ -111,13 +114,16 @@ def _celery_queue(name: str) -> dict[str, str]:
 
 
 def _predefined_queues(topology: Topology, endpoint_url: str | None) -> dict[str, dict[str, str]]:
-    """Every work queue under two keys.
+    """Every work queue under two keys, so that stock kombu can be used with the same settings.
 
-    kombu looks a queue up with the prefix when it publishes, consumes and acknowledges, and without it when it purges
-    and when it backs off (kombu 5.6 and 5.7, transport/SQS). With one key only, one half or the other fails.
+    It looks a queue up with the prefix when it publishes, consumes and acknowledges, and without it when it purges and
+    when it backs off (kombu 5.6 and 5.7, transport/SQS). With one key only, one half or the other fails.
     """
     predefined = {}
     for queue in topology.work_queues:
         for key in (queue.celery_name, f"{topology.queue_name_prefix}{queue.celery_name}"):
             predefined[str(key)] = {"url": queue_url(topology, queue, endpoint_url)}
+    if topology.telemetry_queue:
+        queue = topology.queue(topology.telemetry_queue)
+        predefined[queue.name] = {"url": queue_url(topology, queue, endpoint_url)}
     return predefined

@@ -57,7 +57,7 @@ def check(path: Path | None = None) -> tuple[Topology, list[Finding]]:
 
 
 def _topology(root: Value) -> Topology:
-    known = ("region", "account", "queue_name_prefix", "queues", "routes", "workers")
+    known = ("region", "account", "queue_name_prefix", "queues", "telemetry_queue", "routes", "workers")
     members = root.members(known, required=("region", "account", "queues"))
     region = _text(members, "region", _is_region, "an AWS region like eu-central-1")
     account = _text(members, "account", is_account, "an AWS account id of 12 digits")
@@ -69,6 +69,7 @@ def _topology(root: Value) -> Topology:
         queues=tuple(_queue(value, region, account) for value in _elements(members, "queues")),
         routes=tuple(_route(value) for value in _elements(members, "routes")),
         workers=tuple(_worker(value) for value in _elements(members, "workers")),
+        telemetry_queue=_text(members, "telemetry_queue", _is_queue_name, _NAME_MEANING),
     )
 
 

@@ -49,7 +49,10 @@ class WorkerService(Struct, frozen=True):
 
 
 class Topology(Struct, frozen=True):
-    """Everything declared, in the order of the file. `queue_name_prefix` is kombu's option, "" for none."""
+    """Everything declared, in the order of the file. `queue_name_prefix` is kombu's option, "" for none.
+
+    `telemetry_queue` is the SQS name of the queue that gets the causes of failures and Celery's events; "" for none.
+    """
 
     region: str
     account: str
@@ -57,6 +60,7 @@ class Topology(Struct, frozen=True):
     queues: tuple[Queue, ...]
     routes: tuple[Route, ...]
     workers: tuple[WorkerService, ...]
+    telemetry_queue: str = ""
 
     @property
     def work_queues(self) -> tuple[Queue, ...]:

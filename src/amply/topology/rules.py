@@ -28,6 +28,7 @@ def broken(topology: Topology) -> Iterator[Broken]:
     yield from _celery_names(topology)
     yield from _redrives(topology)
     yield from _references(topology)
+    yield from _telemetry(topology)
 
 
 def surprises(topology: Topology) -> Iterator[Broken]:
@@ -125,6 +126,19 @@ def _references(topology: Topology) -> Iterator[Broken]:
             if name and name not in names:
                 yield f"workers[{i}].queues[{j}]", f"{name}: {said}"
         yield from _repeated((f"workers[{i}].queues[{j}]", name) for j, name in enumerate(worker.queues))
+
+
+def _telemetry(topology: Topology) -> Iterator[Broken]:
+    name = topology.telemetry_queue
+    if not name:
+        return
+    queue = next((queue for queue in topology.queues if queue.name == name), None)
+    if queue is None:
+        yield "telemetry_queue", f"there is no queue {name} in this file"
+    elif queue.celery_name:
+        yield "telemetry_queue", f"{name} is a work queue of Celery's; records need one of their own"
+    elif queue.is_fifo:
+        yield "telemetry_queue", f"{name} is a FIFO queue; records go to a standard queue"
 
 
 def _redrive_surprises(field: str, queue: Queue, redrive: RedrivePolicy, target: Queue) -> Iterator[Broken]:
