@@ -7,7 +7,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from celery import Celery
 
+from amply import envelope
 from amply.errors import AmplyError
 from amply.transport import payloads
 from amply.transport.faults import SqsFault, Transient, Unreachable
@@ -302,6 +304,29 @@ def test_a_url_that_names_no_store_is_refused_with_the_two_that_do(url, reason):
 def test_a_folder_s_url_may_have_escaped_characters(tmp_path):
     store_for((tmp_path / "with a space").as_uri()).put("x")
     assert (tmp_path / "with a space").is_dir()
+
+
+def test_a_job_over_its_queue_s_limit_travels_by_the_store_and_leaves_a_pointer_in_the_queue(folder, broker, sqs):
+    app = Celery("large", set_as_current=False)
+    app.conf.update(
+        broker_url="sqs://test:test@",
+        broker_transport="amply.transport:Transport",
+        broker_transport_options={
+            "endpoint_url": broker.endpoint_url,
+            "region": "eu-central-1",
+            "payload_store": folder.as_uri(),
+        },
+    )
+    app.send_task("tasks.note", ("x" * 300_000,), queue="amply-celery")
+    app.close()
+
+    url = sqs.get_queue_url(QueueName="amply-celery")["QueueUrl"]
+    (message,) = sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"])["Messages"]
+    assert len(message["Body"]) < 100
+    assert is_pointer(message["Body"], message["MessageAttributes"])
+    kept = store_for(folder.as_uri()).get(message["Body"])
+    assert message["MessageAttributes"]["ExtendedPayloadSize"]["StringValue"] == str(len(kept))
+    assert envelope.job(envelope.read(kept)).args == ["x" * 300_000]
 
 
 @pytest.fixture

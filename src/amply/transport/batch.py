@@ -37,16 +37,16 @@ class Failure(NamedTuple):
 
 
 Send = Callable[[str, list[Outgoing]], list[Failure | None]]
-"""Sends at most ten messages to a queue (Celery's name) with one request: for each, None or why it failed.
+"""Sends at most ten messages to a queue (Celery's name) with one request: for each, None or why it was not taken.
 
-A request that fails as a whole raises."""
+A request that fails as a whole raises SqsFault, Transient, Unreachable or an AmplyError."""
 
 
 class FailedPublish(NamedTuple):
     """A job that was not published, or of which that is not known.
 
-    `code` is SQS's, or `Unreachable` (no answer came: the job may be in the queue all the same), or `NotSent` (never
-    tried, because the batch was given up).
+    `code` is SQS's, or `Unreachable` (no answer came: the job may be in the queue all the same), or `NotSent` (given up
+    before it was tried, or while it was).
     """
 
     task: str
@@ -107,13 +107,17 @@ class PublishBatch:
         publishes to a broker that is gone ends early. Messages that SQS refuses one by one are told at the end.
         """
         key = (send, queue)
+        error: Exception | None = None
         collected_bytes = sum(collected.outgoing.size_bytes for collected in self._pending.get(key, ()))
         if collected_bytes and collected_bytes + outgoing.size_bytes > BYTES_MAX:
-            self._send_or_give_up(key)
+            error = self._send(key)
         pending = self._pending.setdefault(key, [])
         pending.append(_Collected(outgoing, label))
-        if len(pending) == ENTRIES_MAX:
-            self._send_or_give_up(key)
+        if error is None and len(pending) == ENTRIES_MAX:
+            error = self._send(key)
+        if error is not None:
+            self._drop(error)
+            raise self._failure() from error
 
     def finish(self) -> None:
         """Send the rest. PublishBatchError if any message of the block failed."""
@@ -138,12 +142,6 @@ class PublishBatch:
     def close(self) -> None:
         """The block has ended."""
         self._is_open = False
-
-    def _send_or_give_up(self, key: tuple[Send, str]) -> None:
-        error = self._send(key)
-        if error is not None:
-            self._drop(error)
-            raise self._failure() from error
 
     def _send(self, key: tuple[Send, str]) -> Exception | None:
         """One batch, and again what may pass, as often as the policy allows. What the request as a whole failed of."""
