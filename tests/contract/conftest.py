@@ -1,0 +1,21 @@
+"""What the contract's tests share. Celery 5.6's environment imports it too, so it needs nothing but pytest."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# The second has what starts processes.
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(1, str(Path(__file__).parents[1] / "celery"))
+
+from recording import Consuming
+
+
+@pytest.fixture
+def consuming() -> Iterator[Consuming]:
+    """A worker's consumer. Declare the tasks on its `app`, then `start` it."""
+    consuming = Consuming()
+    yield consuming
+    consuming.stop()
