@@ -7,8 +7,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from amqp.protocol import queue_declare_ok_t
 from kombu.transport import virtual
+from kombu.transport.virtual.base import queue_declare_ok_t  # type: ignore[attr-defined]
 
 from amply.clock import wall_ms
 from amply.ids import RandomIds

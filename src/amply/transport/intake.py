@@ -1,39 +1,33 @@
-"""Everything that one consuming connection holds: what was received, what Celery has of it, and what becomes of it.
+"""What one consuming connection has received, and what Celery has of it.
 
-The pollers' threads bring messages in, the loop's thread hands them to Celery as slots free up, Celery's verdicts go to
-the settler. Knows the rules of priority, leases and failures by their modules; must not know kombu's channels.
+The pollers' threads bring messages in, the loop's thread hands them to Celery as slots free up, the highest priority
+first. Knows turns and slots; must not know kombu's channels, nor how a verdict reaches SQS.
 """
 
 import heapq
 import logging
-import os
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
-from random import Random
 from typing import Any
 
 from amply.clock import Clock
-from amply.transport import failing
 from amply.transport.client import SqsClient
 from amply.transport.delivery import Cause, Delivery
-from amply.transport.faults import SqsFault, Unreachable
-from amply.transport.leases import LeaseKeeper, Leases
 from amply.transport.opening import Opening, Verdict
 from amply.transport.options import Options
 from amply.transport.payloads import PayloadStore
 from amply.transport.polling import Mailbox, Poller, receive_members
 from amply.transport.queues import Queue, Queues
-from amply.transport.settling import Order, Settler
 from amply.transport.turns import Ask, Turns
+from amply.transport.verdicts import Verdicts
 
 logger = logging.getLogger(__name__)
 
 # What a consumer without a prefetch count may hold.
 _UNLIMITED = 100
-_EXIT_FLUSH_S = 5.0
 
 HandOver = Callable[[Delivery], None]
 
@@ -53,12 +47,9 @@ class Intake:
         self.client = client
         self.queues = queues
         self.options = options
-        self.clock = clock
         self.concurrency: Callable[[], int | None] = lambda: None
-        self.leases = Leases(clock, options.lease_seconds)
-        self._payloads = payloads
+        self.verdicts = Verdicts(client, queues, options, clock, payloads, distrust=self.distrust_polls)
         self._opening = Opening(options, clock, payloads)
-        self._random = Random()  # noqa: S311 - jitter
         self._changed = threading.Condition()
         self._turns = Turns(guard=options.starvation_guard)
         self._order: list[str] = []
@@ -75,9 +66,6 @@ class Intake:
         self._loop_thread: int | None = None
         self._is_started = False
         self._is_closed = False
-        self._pid = os.getpid()
-        self._settler: Settler | None = None
-        self._keeper: LeaseKeeper | None = None
         self._bell, self._bell_rope = socket.socketpair()
         self._bell.setblocking(False)
         self._bell_rope.setblocking(False)
@@ -121,7 +109,7 @@ class Intake:
                 thread.stop()
         self._letter_readers.pop(queue, None)
         for delivery in unread:
-            self._give_back(delivery)
+            self.verdicts.give_back(delivery)
 
     def set_prefetch(self, messages: int) -> None:
         """How many messages may be held; 0 is as many as make sense."""
@@ -181,9 +169,9 @@ class Intake:
 
     def _hand(self, delivery: Delivery) -> None:
         hand_over = self._hand_over.get(delivery.queue.name)
-        if hand_over is None or self.leases.is_lost(delivery):
+        if hand_over is None or self.verdicts.leases.is_lost(delivery):
             self._left_celery()
-            self._give_back(delivery)
+            self.verdicts.give_back(delivery)
             return
         try:
             hand_over(delivery)
@@ -205,24 +193,19 @@ class Intake:
     # Celery's verdicts
 
     def acknowledge(self, delivery: Delivery) -> None:
-        """The job is done: its message is deleted, unless its lease is lost."""
+        """The job is done."""
         if delivery.is_settling:
             return
         self._left_celery()
-        if self.leases.is_lost(delivery):
-            logger.error("%s was done after its lease had run out; it is not acknowledged and runs again", delivery)
-            self.leases.drop(delivery)
-        else:
-            delivery.is_done = True
-            self._settle(Order("delete", delivery.queue, delivery))
+        self.verdicts.acknowledge(delivery)
         self._go_on()
 
     def fail(self, delivery: Delivery, cause: Cause) -> None:
-        """The job failed: it waits for its next run, or for SQS to move it to the dead letter queue."""
+        """The job failed."""
         if delivery.is_settling:
             return
         self._left_celery()
-        self._fail(delivery, cause)
+        self.verdicts.fail(delivery, cause)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -235,69 +218,6 @@ class Intake:
     def on_loop(self) -> None:
         """This thread is the one that feeds, and may do so from within a verdict."""
         self._loop_thread = threading.get_ident()
-
-    def _fail(self, delivery: Delivery, cause: Cause) -> None:
-        if self.leases.is_lost(delivery):
-            logger.error("%s failed after its lease had run out: %s", delivery, cause.reason)
-            self.leases.drop(delivery)
-            self._report(delivery, cause, None)
-            return
-        most = self._max_receive_count(delivery.queue)
-        wait_s = failing.again_in_s(delivery, self.options, most, self._random)
-        self._report(delivery, cause, wait_s)
-        if wait_s is None:
-            logger.error("%s failed (%s) for the last time: it goes to the dead letter queue", delivery, cause.reason)
-        else:
-            logger.warning(
-                "%s failed (%s), run %d; it runs again in %.1f s", delivery, cause.reason, delivery.attempt, wait_s
-            )
-        # SQS counts whole seconds.
-        self._settle(Order("show", delivery.queue, delivery, seconds=round(wait_s or 0)))
-
-    def _report(self, delivery: Delivery, cause: Cause, wait_s: float | None) -> None:
-        record = failing.record(delivery, cause, again_in_s=wait_s, now_ms=self.clock.now_ms())
-        if self.options.telemetry_queue is not None:
-            self.send_telemetry(record.to_json())
-
-    def send_telemetry(self, body: str) -> None:
-        """A record or an event for the telemetry queue, if there is one; best effort."""
-        name = self.options.telemetry_queue
-        if name is None:
-            return
-        try:
-            queue = self.queues.get(name, MessageRetentionPeriod="1209600")
-        except (SqsFault, Unreachable) as error:
-            logger.warning("A telemetry record is lost: %s", error)
-        else:
-            self._settle(Order("send", queue, body=body))
-
-    def _max_receive_count(self, queue: Queue) -> int | None:
-        try:
-            return self.queues.limits(queue).max_receive_count
-        except (SqsFault, Unreachable):
-            return None
-
-    def _give_back(self, delivery: Delivery) -> None:
-        """Somebody else may have it, and its receive does not count: nobody ran it.
-
-        SQS counts receives whatever came of them, so where the count decides over a message, a fresh copy takes its
-        place. A FIFO queue's order would suffer from that.
-        """
-        if delivery.is_settling or self.leases.is_lost(delivery):
-            return
-        if delivery.queue.is_fifo or self._max_receive_count(delivery.queue) is None:
-            self._settle(Order("show", delivery.queue, delivery))
-        else:
-            self._settle(Order("renew", delivery.queue, delivery, attempts=delivery.failed_before))
-
-    def _settle(self, order: Order) -> None:
-        self.start()
-        if self._settler is not None:
-            self._settler.put(order)
-
-    def _after_delete(self, delivery: Delivery) -> None:
-        if delivery.pointer is not None and self._payloads is not None and delivery.is_done:
-            self._payloads.delete(delivery.pointer)
 
     # The pollers' side
 
@@ -315,8 +235,8 @@ class Intake:
 
     def arrived(self, queue: Queue, ask: Ask, messages: Sequence[Mapping[str, Any]]) -> None:
         """What a poll has brought."""
-        verdicts = [self._opening.open(queue, message, self._max_receive_count(queue)) for message in messages]
-        self.leases.add(verdict.delivery for verdict in verdicts)
+        verdicts = [self._opening.open(queue, message, self.verdicts.max_receive_count(queue)) for message in messages]
+        self.verdicts.hold(verdict.delivery for verdict in verdicts)
         good = [verdict.delivery for verdict in verdicts if verdict.is_good]
         with self._changed:
             priority = -1 if ask.goes_first else self._priority(queue.name)
@@ -326,7 +246,7 @@ class Intake:
             self._turns.released(max(0, room - len(good)))
             self._changed.notify_all()
         for delivery in good[room:]:
-            self._give_back(delivery)
+            self.verdicts.give_back(delivery)
         for verdict in verdicts:
             if not verdict.is_good:
                 self._turn_away(verdict)
@@ -339,18 +259,17 @@ class Intake:
     def _turn_away(self, verdict: Verdict) -> None:
         delivery = verdict.delivery
         if verdict.cause is not None:
-            self._fail(delivery, verdict.cause)
+            self.verdicts.fail(delivery, verdict.cause)
         elif verdict.due_in_s:
-            order = Order("renew", delivery.queue, delivery, verdict.due_in_s, delivery.carried_attempts)
-            self._settle(order)
+            self.verdicts.send_again(delivery, verdict.due_in_s)
         else:
-            self._settle(Order("show", delivery.queue, delivery))
+            self.verdicts.show(delivery)
 
     def letters_arrived(self, queue: Queue, messages: Sequence[Mapping[str, Any]]) -> None:
         """Messages that are deleted as they come."""
         for message in messages:
             verdict = self._opening.open(queue, message, None)
-            self._settle(Order("delete", queue, verdict.delivery))
+            self.verdicts.drop(verdict.delivery)
             if verdict.delivery.payload is not None:
                 self._letters.append((queue.name, verdict.delivery.payload))
         self.ring()
@@ -382,15 +301,9 @@ class Intake:
 
     def start(self) -> None:
         """Start the threads that are not running yet."""
-        if self._is_closed and self._settler is not None:
+        if self._is_closed:
             return
-        if self._settler is None:
-            self._settler = Settler(
-                self.client, self.leases, distrust=self.distrust_polls, after_delete=self._after_delete
-            )
-            self._keeper = LeaseKeeper(self.client, self.leases, distrust=self.distrust_polls)
-            self._settler.start()
-            self._keeper.start()
+        self.verdicts.start()
         self._is_started = True
         for poller in [*self._pollers.values(), *self._mailboxes.values()]:
             if not poller.was_started:
@@ -402,8 +315,8 @@ class Intake:
         members = receive_members(queue, 1, 0, self.options.lease_seconds)
         messages = self.client.call("ReceiveMessage", members).get("Messages") or ()
         for message in messages:
-            verdict = self._opening.open(queue, message, self._max_receive_count(queue))
-            self.leases.add([verdict.delivery])
+            verdict = self._opening.open(queue, message, self.verdicts.max_receive_count(queue))
+            self.verdicts.hold([verdict.delivery])
             if not verdict.is_good:
                 self._turn_away(verdict)
                 continue
@@ -421,22 +334,8 @@ class Intake:
         for queue in [*self._pollers, *self._mailboxes]:
             self.cancel(queue)
         self._is_closed = True
-        for delivery in self.leases.held():
-            if not delivery.is_started and not delivery.is_settling:
-                self._give_back(delivery)
-        if self._settler is not None and self._keeper is not None:
-            self._settler.flush(_EXIT_FLUSH_S)
-            self._settler.stop()
-            self._keeper.stop()
+        self.verdicts.close()
 
     def finish(self) -> None:
-        """The process ends: give back everything that is not settled, and wait until SQS knows."""
-        if os.getpid() != self._pid or self._settler is None:
-            return
-        self.close()
-        for delivery in self.leases.held():
-            if not delivery.is_settling:
-                # Its run was cut off, which counts; but nobody has to wait for the lease to end.
-                self._settle(Order("show", delivery.queue, delivery))
-        if not self._settler.flush(_EXIT_FLUSH_S):
-            logger.error("%d messages were not settled; they come back when their leases end", len(self.leases))
+        """The process ends."""
+        self.verdicts.finish()

@@ -54,14 +54,15 @@ class Opening:
         if failing.is_given_up(delivery, max_receive_count):
             return Verdict(delivery)
         headers = payload["headers"]
-        due = due_ms(headers.get("eta"))
+        # Celery's first protocol has it inside the body.
+        due = due_ms(headers.get("eta") if "task" in headers else envelope.job(payload).eta)
         if due is not None:
             left_ms = due - now_ms
             if left_ms > _SOON_MS:
                 return Verdict(delivery, due_in_s=min(DELAY_S_MAX, -(-left_ms // 1000)))
             if left_ms <= 0:
                 # Celery would hold a slot for it, even for a time that is past.
-                del headers["eta"]
+                headers.pop("eta", None)
         headers["receive_count"] = delivery.receive_count
         headers["attempt"] = delivery.attempt
         return Verdict(delivery, is_good=True)

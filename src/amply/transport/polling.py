@@ -52,7 +52,7 @@ class _Receiver(threading.Thread):
         self._queue_name = queue
         self._lock = threading.Lock()
         self._connection: Connection | None = None
-        self._is_stopped = threading.Event()
+        self._is_ending = threading.Event()
         self._is_careful = False
         self._trouble = 0
         # Jittered, or all workers would come back in the same moment.
@@ -60,7 +60,7 @@ class _Receiver(threading.Thread):
 
     def stop(self) -> None:
         """End, and hang up an open poll: what SQS would still give it must not wait for a lease to end."""
-        self._is_stopped.set()
+        self._is_ending.set()
         self._hang_up()
 
     def distrust(self) -> None:
@@ -77,7 +77,7 @@ class _Receiver(threading.Thread):
 
     def _receive(self, queue: Queue, messages: int, wait_s: int) -> Sequence[Mapping[str, Any]]:
         with self._lock:
-            if self._is_stopped.is_set():
+            if self._is_ending.is_set():
                 raise Aborted("the poll was stopped")
             if self._connection is None:
                 self._connection = self._intake.client.connection()
@@ -96,7 +96,7 @@ class _Receiver(threading.Thread):
         pause_s = self._backoff.next_s()
         if self._trouble == 1 or self._trouble % 20 == 0:
             logger.warning("Queue %s cannot be polled, it is tried again and again: %s", self._queue_name, error)
-        self._is_stopped.wait(pause_s)
+        self._is_ending.wait(pause_s)
 
     def _answered(self) -> None:
         if self._trouble:
@@ -111,7 +111,7 @@ class Poller(_Receiver):
     def run(self) -> None:
         """The thread."""
         intake, name = self._intake, self._queue_name
-        while (ask := intake.wait_for_turn(name, self._is_stopped.is_set)) is not None:
+        while (ask := intake.wait_for_turn(name, self._is_ending.is_set)) is not None:
             try:
                 self._poll(ask)
             except Aborted:
@@ -145,7 +145,7 @@ class Mailbox(_Receiver):
 
     def run(self) -> None:
         """The thread."""
-        while not self._is_stopped.is_set():
+        while not self._is_ending.is_set():
             try:
                 queue = self._intake.queues.get(self._queue_name, **self._attributes)
                 messages = self._receive(queue, MOST_AT_ONCE, self._intake.options.wait_time_seconds)

@@ -6,7 +6,6 @@ that SQS could not take is tried again for as long as it makes sense. Must not k
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from random import Random
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from amply.clock import Clock
 from amply.transport.backoff import Backoff
 from amply.transport.client import SqsClient
 from amply.transport.delivery import ATTEMPTS, Delivery
@@ -81,6 +81,7 @@ class Settler(threading.Thread):
         self,
         client: SqsClient,
         leases: Leases,
+        clock: Clock,
         *,
         distrust: Callable[[], None],
         after_delete: Callable[[Delivery], None],
@@ -88,6 +89,7 @@ class Settler(threading.Thread):
         super().__init__(name="amply-settler", daemon=True)
         self._client = client
         self._leases = leases
+        self._clock = clock
         self._distrust = distrust
         self._after_delete = after_delete
         self._condition = threading.Condition()
@@ -108,7 +110,7 @@ class Settler(threading.Thread):
             orders = lane.orders
             orders.append(order)
             if len(orders) == 1:
-                lane.lingers_until_s = time.monotonic() + LINGER_S
+                lane.lingers_until_s = self._now_s() + LINGER_S
                 self._condition.notify_all()
             elif len(orders) == MOST_AT_ONCE:
                 self._condition.notify_all()
@@ -117,12 +119,11 @@ class Settler(threading.Thread):
 
     def flush(self, timeout_s: float) -> bool:
         """Send everything now; whether all of it was taken in time."""
-        deadline_s = time.monotonic() + timeout_s
         with self._condition:
             self._is_hurried = True
             self._condition.notify_all()
             try:
-                return self._condition.wait_for(self._is_idle, max(0.0, deadline_s - time.monotonic()))
+                return self._condition.wait_for(self._is_idle, timeout_s)
             finally:
                 self._is_hurried = False
 
@@ -148,7 +149,7 @@ class Settler(threading.Thread):
     def _next_batch(self) -> tuple[_Lane, list[Order]] | None:
         with self._condition:
             while True:
-                now_s = time.monotonic()
+                now_s = self._now_s()
                 waits_s = None
                 for lane in self._lanes.values():
                     if not lane.orders:
@@ -182,11 +183,14 @@ class Settler(threading.Thread):
             self._in_hand -= len(orders)
             if again:
                 lane.orders.extendleft(reversed(again))
-                lane.paused_until_s = time.monotonic() + lane.backoff.next_s()
+                lane.paused_until_s = self._now_s() + lane.backoff.next_s()
             else:
                 lane.backoff.reset()
-                lane.lingers_until_s = time.monotonic() + LINGER_S
+                lane.lingers_until_s = self._now_s() + LINGER_S
             self._condition.notify_all()
+
+    def _now_s(self) -> float:
+        return self._clock.now_ms() / 1000
 
     def _is_idle(self) -> bool:
         return not self._in_hand and not any(lane.orders for lane in self._lanes.values())
@@ -217,15 +221,15 @@ class Settler(threading.Thread):
     def _request(self, kind: Kind, orders: list[Order]) -> list[Order]:
         match kind:
             case "delete":
-                return self._delete(orders)
+                return self._ask_to_delete(orders)
             case "show":
-                return self._show(orders)
+                return self._ask_to_show(orders)
             case "renew":
-                return self._renew(orders)
+                return self._ask_to_renew(orders)
             case "send":
-                return self._send(orders)
+                return self._ask_to_send(orders)
 
-    def _delete(self, orders: list[Order]) -> list[Order]:
+    def _ask_to_delete(self, orders: list[Order]) -> list[Order]:
         entries = [{"Id": str(index), "ReceiptHandle": _of(order).receipt_handle} for index, order in enumerate(orders)]
         done, again = self._batch("DeleteMessageBatch", orders, entries)
         for order in done:
@@ -234,7 +238,7 @@ class Settler(threading.Thread):
             self._after_delete(delivery)
         return again
 
-    def _show(self, orders: list[Order]) -> list[Order]:
+    def _ask_to_show(self, orders: list[Order]) -> list[Order]:
         entries = [
             {"Id": str(index), "ReceiptHandle": _of(order).receipt_handle, "VisibilityTimeout": order.seconds}
             for index, order in enumerate(orders)
@@ -244,7 +248,7 @@ class Settler(threading.Thread):
             self._leases.drop(_of(order))
         return again
 
-    def _renew(self, orders: list[Order]) -> list[Order]:
+    def _ask_to_renew(self, orders: list[Order]) -> list[Order]:
         entries = []
         for index, order in enumerate(orders):
             delivery = _of(order)
@@ -265,7 +269,7 @@ class Settler(threading.Thread):
             self.put(Order("delete", order.queue, order.delivery))
         return again
 
-    def _send(self, orders: list[Order]) -> list[Order]:
+    def _ask_to_send(self, orders: list[Order]) -> list[Order]:
         entries = [{"Id": str(index), "MessageBody": order.body} for index, order in enumerate(orders)]
         return self._batch("SendMessageBatch", orders, entries)[1]
 

@@ -7,7 +7,6 @@ import atexit
 import logging
 import select
 import threading
-import time
 import weakref
 from functools import cached_property
 from typing import Any
@@ -29,6 +28,7 @@ from amply.transport.queues import Queues
 
 logger = logging.getLogger(__name__)
 
+_clock = SystemClock()
 _clients: dict[tuple[object, ...], SqsClient] = {}
 _clients_lock = threading.Lock()
 
@@ -97,7 +97,7 @@ class Transport(virtual.Transport):
     def intake(self) -> Intake:
         """What this connection consumes."""
         if self._intake is None:
-            self._intake = Intake(self.sqs, self.queues, self.options, SystemClock(), self.payloads)
+            self._intake = Intake(self.sqs, self.queues, self.options, _clock, self.payloads)
             _intakes.add(self._intake)
         return self._intake
 
@@ -121,12 +121,12 @@ class Transport(virtual.Transport):
     def drain_events(self, connection: Any, timeout: float | None = None, **_kwargs: Any) -> None:  # noqa: ARG002
         """Hand over what has arrived; waits for something up to `timeout` seconds, then raises socket.timeout."""
         intake = self.intake
-        deadline_s = None if timeout is None else time.monotonic() + timeout
+        deadline_ms = None if timeout is None else _clock.now_ms() + timeout * 1000
         while True:
             intake.silence()
             if intake.feed():
                 return
-            left_s = None if deadline_s is None else deadline_s - time.monotonic()
+            left_s = None if deadline_ms is None else (deadline_ms - _clock.now_ms()) / 1000
             if left_s is not None and left_s <= 0:
                 raise TimeoutError
             select.select([intake], [], [], left_s)
