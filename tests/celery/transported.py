@@ -1,6 +1,7 @@
 """A system whose senders and workers use Amply's transport, with workers of any shape. Knows no test's jobs."""
 
 import json
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,15 @@ class Transported(System):
     def send(self, task: str, *arguments: Any, queue: str = "celery", **sending: Any) -> str:
         """Send a job; gives its id."""
         return str(self.app.send_task(f"ledger.{task}", arguments, queue=queue, **sending).id)
+
+    def visible_and_in_flight(self, name: str) -> tuple[int, int]:
+        """How many messages of a queue are visible and in flight by SQS's own count, which lets leases end."""
+        headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.GetQueueAttributes"}
+        url = f"{self.endpoint_url}/000000000000/{name}"
+        content = json.dumps({"QueueUrl": url, "AttributeNames": ["All"]}).encode()
+        with urllib.request.urlopen(urllib.request.Request(self.endpoint_url, content, headers)) as answer:
+            told = json.load(answer)["Attributes"]
+        return int(told["ApproximateNumberOfMessages"]), int(told["ApproximateNumberOfMessagesNotVisible"])
 
     def found(self) -> list[Run]:
         """Every run until now."""
