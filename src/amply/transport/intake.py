@@ -132,10 +132,10 @@ class Intake:
                 self._bell_rope.send(b"\0")
 
     def silence(self) -> None:
-        """The loop is awake."""
-        self._has_rung = False
+        """The loop is awake, and calls `feed` next: that covers a ring that comes between these two lines."""
         with suppress(OSError):
             self._bell.recv(64)
+        self._has_rung = False
 
     def feed(self) -> int:
         """Hand over what there are free slots for, the highest priority first; gives how many messages that were."""
