@@ -15,6 +15,7 @@ from amply.ids import RandomIds
 from amply.transport import batch
 from amply.transport import message as messages
 from amply.transport.delivery import Cause, Delivery
+from amply.transport.letters import Shared
 from amply.transport.publishing import label_of, prepare
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ class Channel(virtual.Channel):
         self._consumers.add(consumer_tag)
         intake = self._transport.intake
         if no_ack:
-            intake.read_letters(queue, lambda payload: callback(self._letter(payload)), {})
+            source = Shared(self._transport.queues, queue, self._transport.options.lease_seconds)
+            intake.read_letters(queue, source, lambda payload: callback(self._letter(payload)))
         else:
             intake.consume(queue, lambda delivery: callback(self._message(delivery)))
 

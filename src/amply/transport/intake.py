@@ -16,10 +16,11 @@ from typing import Any
 from amply.clock import Clock
 from amply.transport.client import SqsClient
 from amply.transport.delivery import Cause, Delivery
+from amply.transport.letters import Letters, Payload, Source
 from amply.transport.opening import Opening, Verdict
 from amply.transport.options import Options
 from amply.transport.payloads import PayloadStore
-from amply.transport.polling import Mailbox, Poller, receive_members
+from amply.transport.polling import Poller, receive_members
 from amply.transport.queues import Queue, Queues
 from amply.transport.turns import Ask, Turns
 from amply.transport.verdicts import Verdicts
@@ -49,16 +50,14 @@ class Intake:
         self.options = options
         self.concurrency: Callable[[], int | None] = lambda: None
         self.verdicts = Verdicts(client, queues, options, clock, payloads, distrust=self.distrust_polls)
-        self._opening = Opening(options, clock, payloads)
+        self.opening = Opening(options, clock, payloads)
         self._changed = threading.Condition()
         self._turns = Turns(guard=options.starvation_guard)
         self._order: list[str] = []
         self._hand_over: dict[str, HandOver] = {}
         self._pollers: dict[str, Poller] = {}
-        self._mailboxes: dict[str, Mailbox] = {}
+        self._letters = Letters(self)
         self._ready: list[tuple[int, int, Delivery]] = []
-        self._letters: list[tuple[str, Mapping[str, Any]]] = []
-        self._letter_readers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
         self._numbers = count()
         self._with_celery = 0
         self._limit = 0
@@ -84,10 +83,9 @@ class Intake:
             self._pollers[queue] = Poller(self, queue)
         self._start_later()
 
-    def read_letters(self, queue: str, read: Callable[[Mapping[str, Any]], None], attributes: dict[str, str]) -> None:
-        """Receive from a queue whose messages are deleted as they come, aside from priority and budget."""
-        self._letter_readers[queue] = read
-        self._mailboxes[queue] = Mailbox(self, queue, attributes)
+    def read_letters(self, queue: str, source: Source, read: Callable[[Payload], None]) -> None:
+        """Receive from a source whose messages are gone once they are read, aside from priority and budget."""
+        self._letters.read(queue, source, read)
         self._start_later()
 
     def cancel(self, queue: str) -> None:
@@ -104,10 +102,9 @@ class Intake:
             heapq.heapify(self._ready)
             self._turns.released(len(unread))
             self._changed.notify_all()
-        for thread in (poller, self._mailboxes.pop(queue, None)):
-            if thread is not None:
-                thread.stop()
-        self._letter_readers.pop(queue, None)
+        if poller is not None:
+            poller.stop()
+        self._letters.cancel(queue)
         for delivery in unread:
             self.verdicts.give_back(delivery)
 
@@ -145,18 +142,17 @@ class Intake:
         self._is_feeding = True
         handed = 0
         try:
-            while self._letters:
-                queue, letter = self._letters.pop(0)
-                read = self._letter_readers.get(queue)
-                if read is not None:
-                    read(letter)
-                    handed += 1
             while (delivery := self._next_ready()) is not None:
                 handed += 1
                 self._hand(delivery)
         finally:
             self._is_feeding = False
         return handed
+
+    def read_letter(self) -> bool:
+        """Give one letter to its reader; whether there was one. Never from within a verdict: a command may raise."""
+        self.start()
+        return self._letters.read_one()
 
     def _next_ready(self) -> Delivery | None:
         with self._changed:
@@ -235,7 +231,7 @@ class Intake:
 
     def arrived(self, queue: Queue, ask: Ask, messages: Sequence[Mapping[str, Any]]) -> None:
         """What a poll has brought."""
-        verdicts = [self._opening.open(queue, message, self.verdicts.max_receive_count(queue)) for message in messages]
+        verdicts = [self.opening.open(queue, message, self.verdicts.max_receive_count(queue)) for message in messages]
         self.verdicts.hold(verdict.delivery for verdict in verdicts)
         good = [verdict.delivery for verdict in verdicts if verdict.is_good]
         with self._changed:
@@ -265,15 +261,6 @@ class Intake:
         else:
             self.verdicts.show(delivery)
 
-    def letters_arrived(self, queue: Queue, messages: Sequence[Mapping[str, Any]]) -> None:
-        """Messages that are deleted as they come."""
-        for message in messages:
-            verdict = self._opening.open(queue, message, None)
-            self.verdicts.drop(verdict.delivery)
-            if verdict.delivery.payload is not None:
-                self._letters.append((queue.name, verdict.delivery.payload))
-        self.ring()
-
     def poll_failed(self, queue: str) -> None:
         """The queue's poll failed; the others do not wait for it."""
         with self._changed:
@@ -288,7 +275,7 @@ class Intake:
 
     def distrust_polls(self) -> None:
         """Something went wrong on the way to SQS: open polls may have been forgotten there, so they are made anew."""
-        for poller in [*self._pollers.values(), *self._mailboxes.values()]:
+        for poller in [*self._pollers.values(), *self._letters.mailboxes()]:
             poller.distrust()
 
     # Life
@@ -305,7 +292,7 @@ class Intake:
             return
         self.verdicts.start()
         self._is_started = True
-        for poller in [*self._pollers.values(), *self._mailboxes.values()]:
+        for poller in [*self._pollers.values(), *self._letters.mailboxes()]:
             if not poller.was_started:
                 poller.was_started = True
                 poller.start()
@@ -315,7 +302,7 @@ class Intake:
         members = receive_members(queue, 1, 0, self.options.lease_seconds)
         messages = self.client.call("ReceiveMessage", members).get("Messages") or ()
         for message in messages:
-            verdict = self._opening.open(queue, message, self.verdicts.max_receive_count(queue))
+            verdict = self.opening.open(queue, message, self.verdicts.max_receive_count(queue))
             self.verdicts.hold([verdict.delivery])
             if not verdict.is_good:
                 self._turn_away(verdict)
@@ -331,7 +318,7 @@ class Intake:
         """Receive no more and give back what was not started. Jobs that run can still be acknowledged."""
         if self._is_closed:
             return
-        for queue in [*self._pollers, *self._mailboxes]:
+        for queue in [*self._pollers, *self._letters.names()]:
             self.cancel(queue)
         self._is_closed = True
         self.verdicts.close()

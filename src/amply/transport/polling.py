@@ -14,7 +14,7 @@ from amply.errors import AmplyError
 from amply.transport.backoff import Backoff
 from amply.transport.faults import Aborted, SqsFault, Unreachable
 from amply.transport.queues import Queue
-from amply.transport.turns import MOST_AT_ONCE, Ask
+from amply.transport.turns import Ask
 
 if TYPE_CHECKING:
     from amply.transport.http import Connection
@@ -30,19 +30,19 @@ _GRACE_S = 3.0
 _CAREFUL_WAIT_S = 2
 
 
-def receive_members(queue: Queue, messages: int, wait_s: int, lease_s: int) -> dict[str, Any]:
-    """The members of a ReceiveMessage request."""
+def receive_members(queue: Queue, messages: int, wait_s: int, lease_s: int, *also: str) -> dict[str, Any]:
+    """The members of a ReceiveMessage request; `also` names more system attributes to be given."""
     return {
         "QueueUrl": queue.url,
         "MaxNumberOfMessages": messages,
         "WaitTimeSeconds": wait_s,
         "VisibilityTimeout": lease_s,
-        "MessageSystemAttributeNames": ["ApproximateReceiveCount"],
+        "MessageSystemAttributeNames": ["ApproximateReceiveCount", *also],
         "MessageAttributeNames": ["All"],
     }
 
 
-class _Receiver(threading.Thread):
+class Receiver(threading.Thread):
     """A thread that receives from one queue over a connection of its own."""
 
     def __init__(self, intake: "Intake", queue: str) -> None:
@@ -75,7 +75,9 @@ class _Receiver(threading.Thread):
         if connection is not None:
             connection.abort()
 
-    def _receive(self, queue: Queue, messages: int, wait_s: int) -> Sequence[Mapping[str, Any]]:
+    def _receive(
+        self, queue: Queue, messages: int, wait_s: int, hidden_s: int, *also: str
+    ) -> Sequence[Mapping[str, Any]]:
         with self._lock:
             if self._is_ending.is_set():
                 raise Aborted("the poll was stopped")
@@ -84,7 +86,7 @@ class _Receiver(threading.Thread):
             connection = self._connection
         if self._is_careful:
             wait_s = min(wait_s, _CAREFUL_WAIT_S)
-        members = receive_members(queue, messages, wait_s, self._intake.options.lease_seconds)
+        members = receive_members(queue, messages, wait_s, hidden_s, *also)
         answer = self._intake.client.call("ReceiveMessage", members, timeout_s=wait_s + _GRACE_S, connection=connection)
         self._is_careful = False
         return answer.get("Messages") or ()
@@ -105,7 +107,7 @@ class _Receiver(threading.Thread):
             self._backoff.reset()
 
 
-class Poller(_Receiver):
+class Poller(Receiver):
     """Polls a queue of jobs when it is its turn."""
 
     def run(self) -> None:
@@ -131,31 +133,6 @@ class Poller(_Receiver):
         queue = self._intake.queues.get(self._queue_name)
         self._intake.queues.limits(queue)
         wait_s = self._intake.options.wait_time_seconds if ask.waits else 0
-        messages = self._receive(queue, ask.messages, wait_s)
+        messages = self._receive(queue, ask.messages, wait_s, self._intake.options.lease_seconds)
         self._answered()
         self._intake.arrived(queue, ask, messages)
-
-
-class Mailbox(_Receiver):
-    """Polls a queue of letters without waiting for a turn."""
-
-    def __init__(self, intake: "Intake", queue: str, attributes: dict[str, str]) -> None:
-        super().__init__(intake, queue)
-        self._attributes = attributes
-
-    def run(self) -> None:
-        """The thread."""
-        while not self._is_ending.is_set():
-            try:
-                queue = self._intake.queues.get(self._queue_name, **self._attributes)
-                messages = self._receive(queue, MOST_AT_ONCE, self._intake.options.wait_time_seconds)
-                self._answered()
-                if messages:
-                    self._intake.letters_arrived(queue, messages)
-            except Aborted:
-                continue
-            except (Unreachable, SqsFault, AmplyError) as error:
-                self._pause(error)
-            except Exception as error:
-                logger.exception("Queue %s: an answer could not be used", self._queue_name)
-                self._pause(error)

@@ -11,12 +11,12 @@ from msgspec import Struct
 
 from amply.errors import AmplyError
 from amply.transport.client import SqsClient
-from amply.transport.faults import SqsFault
+from amply.transport.faults import SqsFault, Unreachable
 from amply.transport.options import Options
 
 _FIFO_SUFFIX = ".fifo"
 # AWS API reference, CreateQueue: letters, digits, hyphens and underscores, up to 80 of them.
-_LONGEST_NAME = 80
+LONGEST_NAME = 80
 _LARGEST_MESSAGE_BYTES = 1_048_576
 _MISSING = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
@@ -63,8 +63,7 @@ class Queues:
         full = name if name.startswith(prefix) else prefix + name
         base = full.removesuffix(_FIFO_SUFFIX)
         suffix = full[len(base) :]
-        safe = "".join(character if _is_allowed(character) else "-" for character in base)
-        return safe[: _LONGEST_NAME - len(suffix)] + suffix
+        return safe_name(base)[: LONGEST_NAME - len(suffix)] + suffix
 
     def get(self, name: str, **attributes: str) -> Queue:
         """The queue with Celery's name for it. One that is not predefined is looked up, and created if there is none.
@@ -112,7 +111,7 @@ class Queues:
         try:
             answer = self._client.call("GetQueueUrl", {"QueueName": sqs_name})
         except SqsFault as fault:
-            if not fault.code.endswith(_MISSING):
+            if not is_missing(fault):
                 raise
             answer = self._client.call("CreateQueue", self._creation(sqs_name, attributes))
         return Queue(name, sqs_name, answer["QueueUrl"])
@@ -137,6 +136,16 @@ class Queues:
             max_receive_count=int(policy["maxReceiveCount"]) if "maxReceiveCount" in policy else None,
             maximum_message_bytes=int(found.get("MaximumMessageSize", _LARGEST_MESSAGE_BYTES)),
         )
+
+
+def safe_name(name: str) -> str:
+    """The name with a hyphen for every character that SQS does not take."""
+    return "".join(character if _is_allowed(character) else "-" for character in name)
+
+
+def is_missing(error: SqsFault | Unreachable) -> bool:
+    """Whether SQS says that there is no such queue."""
+    return isinstance(error, SqsFault) and error.code.endswith(_MISSING)
 
 
 def _is_allowed(character: str) -> bool:

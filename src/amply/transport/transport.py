@@ -116,6 +116,8 @@ class Transport(virtual.Transport):
         intake = self.intake
         intake.on_loop()
         intake.silence()
+        while intake.read_letter():
+            pass
         intake.feed()
 
     def drain_events(self, connection: Any, timeout: float | None = None, **_kwargs: Any) -> None:  # noqa: ARG002
@@ -124,7 +126,8 @@ class Transport(virtual.Transport):
         deadline_ms = None if timeout is None else _clock.now_ms() + timeout * 1000
         while True:
             intake.silence()
-            if intake.feed():
+            # One letter at a time: who asks the workers counts their answers by calls.
+            if intake.read_letter() or intake.feed():
                 return
             left_s = None if deadline_ms is None else (deadline_ms - _clock.now_ms()) / 1000
             if left_s is not None and left_s <= 0:
