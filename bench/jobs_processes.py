@@ -3,7 +3,6 @@
 Knows the contenders' settings and how their processes are started, watched and ended. Does not know what is measured.
 """
 
-import contextlib
 import os
 import shutil
 import signal
@@ -140,7 +139,10 @@ class Stage:
 
     @contextmanager
     def worker(self, profile: Path | None = None) -> Iterator["Worker"]:
-        """A worker process with its pool; stopped at the end, in its own way if it can. `profile`: a file to write."""
+        """A worker process with its pool. `profile`: a file that it writes when it is stopped.
+
+        At the end it is killed, unless it is stopped by then: its queues are empty, and Celery takes seconds to leave.
+        """
         program = ("bench.jobs_profiled", str(profile)) if profile else ("celery",)
         command = [sys.executable, "-m", *program, *_WORKER, "--queues", ",".join(self.queues), *_WORKER_OPTIONS]
         log = self._folder / "worker.log"
@@ -152,7 +154,7 @@ class Stage:
         try:
             yield worker
         finally:
-            worker.stop()
+            worker.kill()
 
 
 class Publisher:
@@ -192,13 +194,14 @@ class Worker:
         return CpuTimes(cpu_s(main), sum(cpu_s(child) for child in main.children()))
 
     def stop(self) -> None:
-        """As a person would end it; whatever is left of it then is killed."""
+        """As a person would end it. TimeoutExpired if it does not leave."""
         self._process.terminate()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(_STOP_S)
+
+    def kill(self) -> None:
+        """End it and its pool, whatever state they are in; does nothing after `stop`."""
+        if not self.has_ended():
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(_STOP_S)
 
 

@@ -166,6 +166,7 @@ def profile(where: Ground, contender: Contender, jobs: int) -> JobsProfile:
     path = stage.stamps.with_name("profile.json")
     with stage.worker(path) as worker:
         faults = _wait(stage, worker, jobs) or _wait_until_empty(where, stage, jobs)
+        worker.stop()
     if faults:
         raise RuntimeError(faults[0])
     return JobsProfile(contender.name, msgspec.json.decode(path.read_bytes(), type=list[ThreadTimes]))
