@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 from celery import Celery
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from amply.broker.sqs.limits import AWS
@@ -154,6 +154,22 @@ def test_a_block_that_goes_on_after_its_error_tells_everything_at_the_end(collec
     assert error.sent == 1
 
 
+def test_an_earlier_error_of_the_block_that_ends_it_later_tells_everything(collect):
+    sender = Sender(*[LOST] * 4)
+
+    def block():
+        with collect():
+            for number in range(9):
+                add(sender, str(number))
+            error = error_of(PublishBatchError, lambda: add(sender, "9"))
+            add(sender, "later")
+            raise error
+
+    error = error_of(PublishBatchError, block)
+    assert [failed.id for failed in error.failed] == [*(f"id-{number}" for number in range(10)), "id-later"]
+    assert not hasattr(error, "__notes__")
+
+
 def test_an_interrupt_while_sending_names_what_was_on_its_way(collect):
     sender = Sender(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt) as raised, collect():
@@ -200,6 +216,7 @@ sizes = st.one_of(st.integers(1, 2_000), st.integers(100_000, 300_000), st.just(
 
 
 @given(st.lists(sizes, max_size=40))
+@example([524_288, 524_288, 1])
 def test_every_batch_is_as_full_as_sqs_allows_and_no_fuller(lengths):
     requests = []
 
