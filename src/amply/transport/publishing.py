@@ -190,7 +190,8 @@ def _delay_s(eta: object, properties: Mapping[str, Any], label: Label, *, is_fif
     if due is None:
         return asked_s
     # The rest of a time beyond 15 minutes is waited for in further steps, when the message has come back.
-    until_eta_s = max(0, min(DELAY_S_MAX, (due - now_ms) // 1000))
+    # Rounded up: a message that came a moment too early would take a worker's slot until it is due.
+    until_eta_s = max(0, min(DELAY_S_MAX, -(-(due - now_ms) // 1000)))
     return max(until_eta_s, asked_s or 0)
 
 

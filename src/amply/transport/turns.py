@@ -95,8 +95,11 @@ class Turns:
         """The queue's request failed. The queues below it do not wait for its recovery."""
         position = self._position(name)
         if position is not None:
-            self._lines[position].asked = None
-            self._lines[position].is_failing = True
+            line = self._lines[position]
+            line.asked = None
+            line.is_failing = True
+            # It had its turn; the others are not to wait for each of its further tries.
+            line.passed_over = 0
 
     def recovered(self, name: str) -> None:
         """The pause after a failure is over: the queue has its turn again."""
@@ -151,4 +154,5 @@ class Turns:
         """The queue that was passed over too often. While it waits for its answer, nobody else asks."""
         if not self._guard:
             return None
-        return next((line for line in self._lines if line.passed_over >= self._guard and not line.is_parked), None)
+        passed_over = (line for line in self._lines if line.passed_over >= self._guard)
+        return next((line for line in passed_over if not line.is_parked and not line.is_failing), None)
