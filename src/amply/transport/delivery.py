@@ -8,10 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from amply.transport.publishing import ATTEMPTS
 from amply.transport.queues import Queue
-
-# The message attribute that carries failed runs over to a fresh copy of a message, whose receives SQS counts anew.
-ATTEMPTS = "AmplyAttempts"
 
 
 class Cause(Struct, frozen=True):

@@ -3,6 +3,7 @@
 Knows the envelope, the payload store and what the transport wrote beside the message; must not know queues of threads.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,13 +13,18 @@ from amply import envelope
 from amply.clock import Clock
 from amply.transport import failing
 from amply.transport.delivery import Cause, Delivery, received
+from amply.transport.faults import SqsFault, Unreachable
 from amply.transport.options import Options
-from amply.transport.payloads import PayloadStore, is_pointer
+from amply.transport.payloads import PayloadStore, PayloadUnusable, is_pointer
 from amply.transport.publishing import DELAY_S_MAX, due_ms
 from amply.transport.queues import Queue
 
+logger = logging.getLogger(__name__)
+
 # Celery itself waits for what is due this soon; another round through SQS would take longer.
 _SOON_MS = 1_000
+# How long a message waits whose payload's store does not answer.
+_STORE_PAUSE_S = 10
 
 
 class Verdict(Struct, frozen=True):
@@ -49,8 +55,12 @@ class Opening:
             delivery.payload = payload = self._payload(delivery)
         except envelope.Unreadable as unreadable:
             return Verdict(delivery, cause=Cause("unreadable message", "Unreadable", unreadable.reason))
-        except Exception as error:  # noqa: BLE001 - whatever a store raises, the worker goes on
+        except PayloadUnusable as error:
             return Verdict(delivery, cause=Cause("payload not to be had", type(error).__name__, str(error)))
+        except (Unreachable, SqsFault) as error:
+            # The store's trouble is not the job's: that must not be a dead letter for it.
+            logger.warning("The payload of %s cannot be had now: %s", delivery, error)
+            return Verdict(delivery, due_in_s=_STORE_PAUSE_S)
         if failing.is_given_up(delivery, max_receive_count):
             return Verdict(delivery)
         headers = payload["headers"]

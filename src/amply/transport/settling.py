@@ -16,9 +16,10 @@ from msgspec import Struct
 from amply.clock import Clock
 from amply.transport.backoff import Backoff
 from amply.transport.client import SqsClient
-from amply.transport.delivery import ATTEMPTS, Delivery
+from amply.transport.delivery import Delivery
 from amply.transport.faults import SqsFault, Transient, Unreachable
 from amply.transport.leases import Leases
+from amply.transport.publishing import ATTEMPTS
 from amply.transport.queues import Queue
 from amply.transport.turns import MOST_AT_ONCE
 

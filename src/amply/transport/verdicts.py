@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 
 from amply.clock import Clock
+from amply.errors import AmplyError
 from amply.transport import failing
 from amply.transport.client import SqsClient
 from amply.transport.delivery import Cause, Delivery
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 # How long the end of a connection, and of the process, waits for SQS to hear what was decided.
 _FLUSH_S = 5.0
 # As long as SQS keeps a dead letter at most, for which the records are the explanation.
-_TELEMETRY_RETENTION_S = "1209600"
+TELEMETRY_RETENTION_S = "1209600"
 
 
 class Verdicts:
@@ -118,7 +119,7 @@ class Verdicts:
         if name is None:
             return
         try:
-            queue = self._queues.get(name, MessageRetentionPeriod=_TELEMETRY_RETENTION_S)
+            queue = self._queues.get(name, MessageRetentionPeriod=TELEMETRY_RETENTION_S)
         except (SqsFault, Unreachable) as error:
             logger.warning("A telemetry record is lost: %s", error)
         else:
@@ -169,5 +170,9 @@ class Verdicts:
         self._settler.put(order)
 
     def _after_delete(self, delivery: Delivery) -> None:
-        if delivery.pointer is not None and self._payloads is not None and delivery.is_done:
+        if delivery.pointer is None or self._payloads is None or not delivery.is_done:
+            return
+        try:
             self._payloads.delete(delivery.pointer)
+        except (Unreachable, SqsFault, AmplyError) as error:
+            logger.warning("The stored payload of %s stays behind: %s", delivery, error)
