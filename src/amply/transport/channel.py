@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import virtual
 from kombu.transport.virtual.base import queue_declare_ok_t  # type: ignore[attr-defined]
 
-from amply.clock import wall_ms
 from amply.ids import RandomIds
 from amply.transport import batch
 from amply.transport import message as messages
@@ -51,7 +50,7 @@ class Channel(virtual.Channel):
             message,
             form=transport.options.message_format,
             is_fifo=target.is_fifo,
-            now_ms=wall_ms(),
+            now_ms=transport.wall_ms(),
             maximum_bytes=lambda: transport.queues.limits(target).maximum_message_bytes,
             payloads=transport.payloads,
         )
@@ -137,6 +136,10 @@ class Channel(virtual.Channel):
         if delivery is not None:
             asked = "requeued" if requeue else "rejected"
             self._transport.intake.fail(delivery, delivery.cause or Cause(asked))
+
+    def nudge(self) -> None:
+        """A verdict on a message of this channel is on its way to the loop."""
+        self._transport.intake.nudge()
 
     def _message(self, delivery: Delivery) -> messages.Message:
         payload = self._tagged(delivery)

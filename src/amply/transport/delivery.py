@@ -81,19 +81,23 @@ class Delivery(Struct, weakref=True, eq=False):
 
 def received(queue: Queue, message: Mapping[str, Any], *, now_ms: int, lease_s: int) -> Delivery:
     """A delivery from a message as ReceiveMessage gives it."""
-    attributes = message.get("MessageAttributes") or {}
-    system = message.get("Attributes") or {}
+    attributes = _mapping(message.get("MessageAttributes"))
+    system = _mapping(message.get("Attributes"))
     return Delivery(
         queue=queue,
         message_id=str(message.get("MessageId", "")),
         receipt_handle=str(message.get("ReceiptHandle", "")),
         body=str(message.get("Body", "")),
-        attributes=attributes,
+        attributes=dict(attributes),
         receive_count=max(1, _number(system.get("ApproximateReceiveCount"))),
-        carried_attempts=_number((attributes.get(ATTEMPTS) or {}).get("StringValue")),
+        carried_attempts=_number(_mapping(attributes.get(ATTEMPTS)).get("StringValue")),
         received_ms=now_ms,
         leased_until_ms=now_ms + lease_s * 1000,
     )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _number(text: object) -> int:

@@ -59,10 +59,15 @@ def is_given_up(delivery: Delivery, max_receive_count: int | None) -> bool:
     return allowed is not None and delivery.receive_count > allowed
 
 
+def is_last(delivery: Delivery, max_receive_count: int | None) -> bool:
+    """Whether it is not received again but by its dead letter queue."""
+    allowed = receives_allowed(delivery, max_receive_count)
+    return allowed is not None and delivery.receive_count >= allowed
+
+
 def again_in_s(delivery: Delivery, options: Options, max_receive_count: int | None, random: Random) -> float | None:
     """How long the failed job waits for its next run; None if this was the last."""
-    allowed = receives_allowed(delivery, max_receive_count)
-    if allowed is not None and delivery.receive_count >= allowed:
+    if is_last(delivery, max_receive_count):
         return None
     policy = policy_of(delivery, options)
     wait_s = min(policy.most_s, policy.first_s * policy.factor ** min(delivery.failed_before, 64))

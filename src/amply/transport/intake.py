@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
-from amply.clock import Clock
+from amply.clock import Clock, wall_ms
 from amply.transport.client import SqsClient
 from amply.transport.delivery import Cause, Delivery
 from amply.transport.letters import Letters, Payload, Source
@@ -44,13 +44,15 @@ class Intake:
         options: Options,
         clock: Clock,
         payloads: PayloadStore | None,
+        *,
+        wall_ms: Callable[[], int] = wall_ms,
     ) -> None:
         self.client = client
         self.queues = queues
         self.options = options
         self.concurrency: Callable[[], int | None] = lambda: None
         self.verdicts = Verdicts(client, queues, options, clock, payloads, distrust=self.distrust_polls)
-        self.opening = Opening(options, clock, payloads)
+        self.opening = Opening(options, clock, payloads, wall_ms=wall_ms)
         self._changed = threading.Condition()
         self._turns = Turns(guard=options.starvation_guard)
         self._order: list[str] = []
@@ -62,6 +64,7 @@ class Intake:
         self._with_celery = 0
         self._limit = 0
         self._is_feeding = False
+        self._is_nudged = False
         self._loop_thread: int | None = None
         self._is_started = False
         self._is_closed = False
@@ -104,6 +107,9 @@ class Intake:
             self._changed.notify_all()
         if poller is not None:
             poller.stop()
+            with self._changed:
+                # It may be waiting for its turn.
+                self._changed.notify_all()
         self._letters.cancel(queue)
         for delivery in unread:
             self.verdicts.give_back(delivery)
@@ -211,6 +217,17 @@ class Intake:
         else:
             self.ring()
 
+    def nudge(self) -> None:
+        """A verdict is on its way to the loop from another thread, which kombu 5.6 does not wake for it."""
+        if self._loop_thread != threading.get_ident():
+            self._is_nudged = True
+            self.ring()
+
+    def was_nudged(self) -> bool:
+        """Whether it was since the last time of asking."""
+        was, self._is_nudged = self._is_nudged, False
+        return was
+
     def on_loop(self) -> None:
         """This thread is the one that feeds, and may do so from within a verdict."""
         self._loop_thread = threading.get_ident()
@@ -257,7 +274,7 @@ class Intake:
         if verdict.cause is not None:
             self.verdicts.fail(delivery, verdict.cause)
         elif verdict.due_in_s:
-            self.verdicts.send_again(delivery, verdict.due_in_s)
+            self.verdicts.put_off(delivery, verdict.due_in_s)
         else:
             self.verdicts.show(delivery)
 

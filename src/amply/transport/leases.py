@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 # Two extensions may fail before a lease ends.
 _EXTENSIONS_A_LEASE = 3
 _REQUEST_TIMEOUT_S = 5.0
+# SQS began to count when it gave the message, and what is asked of it takes its time to get there.
+_MARGIN_S = 5
 
 
 class Leases:
@@ -71,10 +73,19 @@ class Leases:
                     due.append(delivery)
         return due
 
+    def settle(self, delivery: Delivery) -> None:
+        """What becomes of it is decided: no extension starts any more, one that has started comes to its end."""
+        with self._lock:
+            delivery.is_settling = True
+
+    def longest_hidden_s(self, delivery: Delivery) -> int:
+        """For how long SQS can still hide it: no longer than twelve hours after its receive."""
+        cap_ms = delivery.received_ms + (LONGEST_VISIBILITY_S - _MARGIN_S) * 1000
+        return max(0, (cap_ms - self._clock.now_ms()) // 1000)
+
     def longest_extension_s(self, delivery: Delivery) -> int:
-        """Up to a lease, less where SQS's twelve hours after the receive end."""
-        cap_ms = delivery.received_ms + LONGEST_VISIBILITY_S * 1000
-        return max(0, min(self.lease_s, (cap_ms - self._clock.now_ms()) // 1000))
+        """Up to a lease, less where the twelve hours end."""
+        return min(self.lease_s, self.longest_hidden_s(delivery))
 
     def extended(self, delivery: Delivery, *, asked_ms: int, by_s: int) -> None:
         """SQS agreed: the lease counts from the moment of asking."""

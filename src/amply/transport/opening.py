@@ -4,7 +4,7 @@ Knows the envelope, the payload store and what the transport wrote beside the me
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -16,7 +16,7 @@ from amply.transport.delivery import Cause, Delivery, received
 from amply.transport.faults import SqsFault, Unreachable
 from amply.transport.options import Options
 from amply.transport.payloads import PayloadStore, PayloadUnusable, is_pointer
-from amply.transport.publishing import DELAY_S_MAX, due_ms
+from amply.transport.publishing import due_ms
 from amply.transport.queues import Queue
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ _STORE_PAUSE_S = 10
 
 
 class Verdict(Struct, frozen=True):
-    """What to do with a delivery: run it (`is_good`), fail it (`cause`), send it again to be there in `due_in_s`.
+    """What to do with a delivery: run it (`is_good`), fail it (`cause`), put it off until it is due, in `due_in_s`.
 
     None of the three: it was received too often and is shown again, for SQS to move it.
     """
@@ -42,15 +42,18 @@ class Verdict(Struct, frozen=True):
 class Opening:
     """Opens messages."""
 
-    def __init__(self, options: Options, clock: Clock, payloads: PayloadStore | None) -> None:
+    def __init__(
+        self, options: Options, clock: Clock, payloads: PayloadStore | None, *, wall_ms: Callable[[], int]
+    ) -> None:
+        # A time to start is one of the sender's wall clock, which may have been set since this process started.
+        self._wall_ms = wall_ms
         self._options = options
         self._clock = clock
         self._payloads = payloads
 
     def open(self, queue: Queue, message: Mapping[str, Any], max_receive_count: int | None) -> Verdict:
         """The verdict on a message as ReceiveMessage gives it. Never raises for what is in a message."""
-        now_ms = self._clock.now_ms()
-        delivery = received(queue, message, now_ms=now_ms, lease_s=self._options.lease_seconds)
+        delivery = received(queue, message, now_ms=self._clock.now_ms(), lease_s=self._options.lease_seconds)
         try:
             delivery.payload = payload = self._payload(delivery)
         except envelope.Unreadable as unreadable:
@@ -67,9 +70,10 @@ class Opening:
         # Celery's first protocol has it inside the body.
         due = due_ms(headers.get("eta") if "task" in headers else envelope.job(payload).eta)
         if due is not None:
-            left_ms = due - now_ms
-            if left_ms > _SOON_MS:
-                return Verdict(delivery, due_in_s=min(DELAY_S_MAX, -(-left_ms // 1000)))
+            left_ms = due - self._wall_ms()
+            # Where waiting takes a receive, and this is the last one, Celery itself has to wait.
+            if left_ms > _SOON_MS and not (queue.is_fifo and failing.is_last(delivery, max_receive_count)):
+                return Verdict(delivery, due_in_s=-(-left_ms // 1000))
             if left_ms <= 0:
                 # Celery would hold a slot for it, even for a time that is past.
                 headers.pop("eta", None)

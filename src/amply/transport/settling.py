@@ -19,7 +19,7 @@ from amply.transport.client import SqsClient
 from amply.transport.delivery import Delivery
 from amply.transport.faults import SqsFault, Transient, Unreachable
 from amply.transport.leases import Leases
-from amply.transport.publishing import ATTEMPTS
+from amply.transport.publishing import ATTEMPTS, DELAY_S_MAX
 from amply.transport.queues import Queue
 from amply.transport.turns import MOST_AT_ONCE
 
@@ -42,7 +42,7 @@ class Order(Struct, eq=False):
 
     - delete: the message is done.
     - show: it is hidden for `seconds` more, 0 shows it at once.
-    - renew: a fresh copy of it is sent with a delay of `seconds` and `attempts` carried, then it is deleted.
+    - renew: a fresh copy of it, with `attempts` carried, comes in `seconds` or as late as SQS can; then it is deleted.
     - send: `body` goes to `queue`, best effort.
     """
 
@@ -102,7 +102,7 @@ class Settler(threading.Thread):
     def put(self, order: Order) -> None:
         """Take an order. Its delivery, if there is one, is settled from now on."""
         if order.delivery is not None:
-            order.delivery.is_settling = True
+            self._leases.settle(order.delivery)
         key = (order.kind, order.queue.url)
         with self._condition:
             lane = self._lanes.get(key)
@@ -152,13 +152,15 @@ class Settler(threading.Thread):
             while True:
                 now_s = self._now_s()
                 waits_s = None
-                for lane in self._lanes.values():
+                for key, lane in self._lanes.items():
                     if not lane.orders:
                         continue
                     due_in_s = lane.due_in_s(now_s, hurry=self._is_hurried or self._is_stopping)
                     if due_in_s <= 0:
                         orders = self._take(lane)
                         self._in_hand += len(orders)
+                        # The others first, next time: a busy lane must not keep them waiting until leases end.
+                        self._lanes[key] = self._lanes.pop(key)
                         return lane, orders
                     waits_s = due_in_s if waits_s is None else min(waits_s, due_in_s)
                 if self._is_stopping and waits_s is None:
@@ -216,7 +218,8 @@ class Settler(threading.Thread):
         except SqsFault as error:
             hint = f"; the role may lack sqs:{error.action.removesuffix('Batch')}" if error.status == 403 else ""
             logger.error("%d orders (%s) were refused: %s%s", len(orders), lane.kind, error, hint)  # noqa: TRY400
-            again = self._worth_another_try(orders) if error.status == 403 else self._without(orders)
+            may_pass = error.status == 403 and lane.kind != "renew"
+            again = self._worth_another_try(orders) if may_pass else self._without(orders)
         return extending + again
 
     def _request(self, kind: Kind, orders: list[Order]) -> list[Order]:
@@ -260,7 +263,7 @@ class Settler(threading.Thread):
                 {
                     "Id": str(index),
                     "MessageBody": delivery.body,
-                    "DelaySeconds": order.seconds,
+                    "DelaySeconds": min(DELAY_S_MAX, order.seconds),
                     "MessageAttributes": attributes,
                 }
             )
@@ -286,7 +289,7 @@ class Settler(threading.Thread):
             refused.add(index)
             if entry.get("SenderFault", True):
                 logger.warning("%s of %s was refused: %s", action, orders[index].delivery or "a record", entry)
-                self._give_up(orders[index])
+                self._refused(orders[index])
             else:
                 again.append(orders[index])
         return [order for index, order in enumerate(orders) if index not in refused], self._worth_another_try(again)
@@ -303,8 +306,17 @@ class Settler(threading.Thread):
 
     def _without(self, orders: list[Order]) -> list[Order]:
         for order in orders:
-            self._give_up(order)
+            self._refused(order)
         return []
+
+    def _refused(self, order: Order) -> None:
+        if order.kind == "renew" and not self._leases.is_lost(_of(order)):
+            # There is no copy, for the role may not send, or because one attribute more is too many: then the message
+            # itself is hidden, though that takes one of its receives.
+            seconds = min(order.seconds, self._leases.longest_hidden_s(_of(order)))
+            self.put(Order("show", order.queue, order.delivery, seconds))
+        else:
+            self._give_up(order)
 
     def _give_up(self, order: Order) -> None:
         if order.delivery is not None:

@@ -8,12 +8,13 @@ import logging
 import select
 import threading
 import weakref
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 from kombu.transport import virtual
 
-from amply.clock import SystemClock
+from amply.clock import Clock, SystemClock, wall_ms
 from amply.transport import worker
 from amply.transport.batch import Failure, send_batch
 from amply.transport.channel import Channel
@@ -28,7 +29,6 @@ from amply.transport.queues import Queues
 
 logger = logging.getLogger(__name__)
 
-_clock = SystemClock()
 _clients: dict[tuple[object, ...], SqsClient] = {}
 _clients_lock = threading.Lock()
 
@@ -41,6 +41,9 @@ class Transport(virtual.Transport):
     driver_type = "sqs"
     driver_name = "amply"
     default_port = None
+    # Counts leases and pauses. What was said as a time of day is compared with the wall's.
+    clock: Clock = SystemClock()
+    wall_ms: Callable[[], int] = staticmethod(wall_ms)
 
     implements = virtual.Transport.implements.extend(asynchronous=True, exchange_type=frozenset(["direct", "topic"]))
     connection_errors: tuple[type[Exception], ...] = (*virtual.Transport.connection_errors, *CONNECTION_ERRORS)  # type: ignore[assignment]
@@ -97,7 +100,7 @@ class Transport(virtual.Transport):
     def intake(self) -> Intake:
         """What this connection consumes."""
         if self._intake is None:
-            self._intake = Intake(self.sqs, self.queues, self.options, _clock, self.payloads)
+            self._intake = Intake(self.sqs, self.queues, self.options, self.clock, self.payloads, wall_ms=self.wall_ms)
             _intakes.add(self._intake)
         return self._intake
 
@@ -123,16 +126,16 @@ class Transport(virtual.Transport):
     def drain_events(self, connection: Any, timeout: float | None = None, **_kwargs: Any) -> None:  # noqa: ARG002
         """Hand over what has arrived; waits for something up to `timeout` seconds, then raises socket.timeout."""
         intake = self.intake
-        deadline_ms = None if timeout is None else _clock.now_ms() + timeout * 1000
+        deadline_ms = None if timeout is None else self.clock.now_ms() + timeout * 1000
         while True:
             intake.silence()
             # One letter at a time: who asks the workers counts their answers by calls.
-            if intake.read_letter() or intake.feed():
+            if intake.read_letter() or intake.feed() or intake.was_nudged():
                 return
-            left_s = None if deadline_ms is None else (deadline_ms - _clock.now_ms()) / 1000
+            left_s = None if deadline_ms is None else (deadline_ms - self.clock.now_ms()) / 1000
             if left_s is not None and left_s <= 0:
                 raise TimeoutError
-            select.select([intake], [], [], left_s)
+            _wait(intake, left_s)
 
     def close_connection(self, connection: Any) -> None:
         """Stop receiving, give back what was not started, and tell SQS what is decided."""
@@ -144,6 +147,13 @@ class Transport(virtual.Transport):
     def default_connection_params(self) -> dict[str, Any]:
         """Nothing: without a host, botocore's configuration decides where SQS is."""
         return {"port": self.default_port}
+
+
+def _wait(intake: Intake, timeout_s: float | None) -> None:
+    # Not select(): a process with a thousand open files is nothing special.
+    poll = select.poll()
+    poll.register(intake, select.POLLIN)
+    poll.poll(None if timeout_s is None else timeout_s * 1000)
 
 
 _intakes: weakref.WeakSet[Intake] = weakref.WeakSet()

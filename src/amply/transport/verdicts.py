@@ -85,7 +85,7 @@ class Verdicts:
                 "%s failed (%s), run %d; it runs again in %.1f s", delivery, cause.reason, delivery.attempt, wait_s
             )
         # SQS counts whole seconds.
-        self._settle(Order("show", delivery.queue, delivery, seconds=round(wait_s or 0)))
+        self._hide(delivery, round(wait_s or 0))
 
     def give_back(self, delivery: Delivery) -> None:
         """Somebody else may have it, and its receive does not count: nobody ran it.
@@ -100,14 +100,24 @@ class Verdicts:
         else:
             self._settle(Order("renew", delivery.queue, delivery, attempts=delivery.failed_before))
 
-    def send_again(self, delivery: Delivery, due_in_s: int) -> None:
-        """It is there too early: a fresh copy comes in so many seconds (0..900), as if it had not been received."""
-        order = Order("renew", delivery.queue, delivery, due_in_s, attempts=delivery.carried_attempts)
-        self._settle(order)
+    def put_off(self, delivery: Delivery, due_in_s: int) -> None:
+        """It is there too early: a fresh copy comes when it is due or in 15 minutes, as if it had not been received.
+
+        A FIFO queue delays no single message (AWS API reference, SendMessage), and a copy would be at once here again:
+        there it is hidden, up to twelve hours, and the receive counts.
+        """
+        if delivery.queue.is_fifo:
+            self._hide(delivery, due_in_s)
+        else:
+            self._settle(Order("renew", delivery.queue, delivery, due_in_s, attempts=delivery.carried_attempts))
 
     def show(self, delivery: Delivery) -> None:
         """Somebody else may have it at once."""
         self._settle(Order("show", delivery.queue, delivery))
+
+    def _hide(self, delivery: Delivery, seconds: int) -> None:
+        seconds = min(seconds, self.leases.longest_hidden_s(delivery))
+        self._settle(Order("show", delivery.queue, delivery, seconds))
 
     def drop(self, delivery: Delivery) -> None:
         """It was read and is nobody's job."""
