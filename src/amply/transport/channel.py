@@ -11,13 +11,14 @@ from kombu.transport import virtual
 from kombu.transport.virtual.base import queue_declare_ok_t  # type: ignore[attr-defined]
 
 from amply.ids import RandomIds
-from amply.transport import batch
+from amply.transport import batch, remote
 from amply.transport import message as messages
 from amply.transport.delivery import Cause, Delivery
-from amply.transport.letters import Shared
+from amply.transport.letters import Shared, Source
 from amply.transport.publishing import label_of, prepare
 
 if TYPE_CHECKING:
+    from amply.transport.boxes import Box
     from amply.transport.transport import Transport
 
 logger = logging.getLogger(__name__)
@@ -39,8 +40,29 @@ class Channel(virtual.Channel):
         # A verdict may come when the connection is closed already, and is taken nevertheless.
         self._transport = connection
         self._deliveries: dict[str, Delivery] = {}
+        # Queues of our own, by Celery's names.
+        self._boxes: dict[str, Box] = {}
 
     # Publishing
+
+    def basic_publish(self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any) -> None:
+        """Send a job to its queue; a command, an answer or an event to whoever it is for."""
+        speech = remote.speech(exchange, self._type(exchange), message["headers"]) if exchange else None
+        if speech is None:
+            super().basic_publish(message, exchange, routing_key, **kwargs)
+            return
+        text = message["body"]
+        self._inplace_augment_message(message, exchange, routing_key)
+        match speech:
+            case "command":
+                self._transport.remote.command(exchange, message, text)
+            case "answer":
+                self._transport.remote.answer(routing_key, message)
+            case "event":
+                self._transport.remote.event(exchange, routing_key, message, text)
+
+    def _type(self, exchange: str) -> str:
+        return str(self.state.exchanges.get(exchange, {}).get("type", "direct"))
 
     def _put(self, queue: str, message: dict[str, Any], **_kwargs: Any) -> None:
         """Send a message; it is in the queue when this returns, or collected by `publish_batch`."""
@@ -68,6 +90,9 @@ class Channel(virtual.Channel):
         if passive:
             return queue_declare_ok_t(queue, self._size(queue), 0)
         self._new_queue(queue, **kwargs)
+        if queue not in self._boxes and (box := self._transport.remote.open_reply(queue)):
+            # It has to be there before anybody is asked.
+            self._boxes[queue] = box
         return queue_declare_ok_t(queue, 0, 0)
 
     def _size(self, queue: str) -> int:
@@ -82,6 +107,8 @@ class Channel(virtual.Channel):
         return size
 
     def _delete(self, queue: str, *_args: Any, **_kwargs: Any) -> None:
+        if self._close_box(queue):
+            return
         transport = self._transport
         transport.sqs.call("DeleteQueue", {"QueueUrl": transport.queues.get(queue).url})
         transport.queues.forget(queue)
@@ -99,8 +126,7 @@ class Channel(virtual.Channel):
         self._consumers.add(consumer_tag)
         intake = self._transport.intake
         if no_ack:
-            source = Shared(self._transport.queues, queue, self._transport.options.lease_seconds)
-            intake.read_letters(queue, source, lambda payload: callback(self._letter(payload)))
+            intake.read_letters(queue, self._source(queue), lambda payload: callback(self._letter(payload)))
         else:
             intake.consume(queue, lambda delivery: callback(self._message(delivery)))
 
@@ -112,6 +138,32 @@ class Channel(virtual.Channel):
         queue = self._tag_to_queue.pop(consumer_tag)
         self._active_queues.remove(queue)
         self._transport.intake.cancel(queue)
+        self._close_box(queue)
+
+    def _source(self, queue: str) -> Source:
+        """Where the letters of a queue come from."""
+        if queue not in self._boxes:
+            for exchange, _, _ in self.state.queue_bindings(queue):
+                if box := self._transport.remote.open(queue, exchange, self._type(exchange)):
+                    self._boxes[queue] = box
+        shared = Shared(self._transport.queues, queue, self._transport.options.lease_seconds)
+        return self._boxes.get(queue, shared)
+
+    def _close_box(self, queue: str) -> bool:
+        box = self._boxes.pop(queue, None)
+        if box is not None:
+            self._transport.remote.close(box)
+        return box is not None
+
+    def after_reply_message_received(self, queue: str) -> None:
+        """The answers are in: nobody reads the queue any more."""
+        self._close_box(queue)
+
+    def close(self) -> None:
+        """Cancel the consumers, and delete queues of our own that nobody consumed."""
+        super().close()
+        for queue in list(self._boxes):
+            self._close_box(queue)
 
     def basic_get(self, queue: str, no_ack: bool = False, **_kwargs: Any) -> messages.Message | None:  # noqa: FBT001, FBT002
         """One message, if one is there."""
@@ -147,6 +199,7 @@ class Channel(virtual.Channel):
         return messages.Message(payload, channel=self, delivery=delivery)
 
     def _letter(self, payload: Mapping[str, Any]) -> messages.Message:
+        self._transport.remote.heard(payload)
         properties = {**payload["properties"], "delivery_tag": _ids.message_id()}
         return messages.Message({**payload, "properties": properties}, channel=self)
 

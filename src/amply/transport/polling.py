@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.2
-_LONGEST_PAUSE_S = 5.0
+_LONGEST_PAUSE_S = 3.0
 # An answer that is later than this after the end of its wait is not coming.
 _GRACE_S = 3.0
 # After trouble the polls are short, until one is answered: the next trouble is noticed soon.
 _CAREFUL_WAIT_S = 2
 
 
-def receive_members(queue: Queue, messages: int, wait_s: int, lease_s: int, *also: str) -> dict[str, Any]:
-    """The members of a ReceiveMessage request; `also` names more system attributes to be given."""
+def receive_members(queue: Queue, messages: int, wait_s: int, lease_s: int) -> dict[str, Any]:
+    """The members of a ReceiveMessage request."""
     return {
         "QueueUrl": queue.url,
         "MaxNumberOfMessages": messages,
         "WaitTimeSeconds": wait_s,
         "VisibilityTimeout": lease_s,
-        "MessageSystemAttributeNames": ["ApproximateReceiveCount", *also],
+        "MessageSystemAttributeNames": ["ApproximateReceiveCount"],
         "MessageAttributeNames": ["All"],
     }
 
@@ -75,9 +75,7 @@ class Receiver(threading.Thread):
         if connection is not None:
             connection.abort()
 
-    def _receive(
-        self, queue: Queue, messages: int, wait_s: int, hidden_s: int, *also: str
-    ) -> Sequence[Mapping[str, Any]]:
+    def _receive(self, queue: Queue, messages: int, wait_s: int, hidden_s: int) -> Sequence[Mapping[str, Any]]:
         with self._lock:
             if self._is_ending.is_set():
                 raise Aborted("the poll was stopped")
@@ -86,7 +84,7 @@ class Receiver(threading.Thread):
             connection = self._connection
         if self._is_careful:
             wait_s = min(wait_s, _CAREFUL_WAIT_S)
-        members = receive_members(queue, messages, wait_s, hidden_s, *also)
+        members = receive_members(queue, messages, wait_s, hidden_s)
         answer = self._intake.client.call("ReceiveMessage", members, timeout_s=wait_s + _GRACE_S, connection=connection)
         self._is_careful = False
         return answer.get("Messages") or ()

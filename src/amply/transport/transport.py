@@ -26,6 +26,7 @@ from amply.transport.options import Options
 from amply.transport.payloads import PayloadStore, store_for
 from amply.transport.publishing import Outgoing
 from amply.transport.queues import Queues
+from amply.transport.remote import Remote, remote_for
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,9 @@ class Transport(virtual.Transport):
     clock: Clock = SystemClock()
     wall_ms: Callable[[], int] = staticmethod(wall_ms)
 
-    implements = virtual.Transport.implements.extend(asynchronous=True, exchange_type=frozenset(["direct", "topic"]))
+    implements = virtual.Transport.implements.extend(
+        asynchronous=True, exchange_type=frozenset(["direct", "topic", "fanout"])
+    )
     connection_errors: tuple[type[Exception], ...] = (*virtual.Transport.connection_errors, *CONNECTION_ERRORS)  # type: ignore[assignment]
     channel_errors: tuple[type[Exception], ...] = (*virtual.Transport.channel_errors, *CHANNEL_ERRORS)  # type: ignore[assignment]
     # What passes is tried again by publishing, as often as its policy says; a refusal is not.
@@ -103,6 +106,11 @@ class Transport(virtual.Transport):
             self._intake = Intake(self.sqs, self.queues, self.options, self.clock, self.payloads, wall_ms=self.wall_ms)
             _intakes.add(self._intake)
         return self._intake
+
+    @property
+    def remote(self) -> Remote:
+        """What this process has to do with remote control and events."""
+        return remote_for(self.sqs, self.queues, self.options)
 
     def send_batch(self, queue: str, outgoings: list[Outgoing]) -> list[Failure | None]:
         """Send up to ten messages with one request."""

@@ -60,6 +60,20 @@ class Request(request.Request):  # type: ignore[misc]
         self._failed(_cause(exc_info))
         return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
+    def acknowledge(self) -> None:
+        """The job is done."""
+        super().acknowledge()
+        self._nudge()
+
+    def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002
+        """The job failed."""
+        super().reject(requeue=requeue)
+        self._nudge()
+
+    def _nudge(self) -> None:
+        if isinstance(self.message, Message):
+            self.message.channel.nudge()
+
     @property
     def _delivery(self) -> Delivery | None:
         message = self.message
