@@ -5,6 +5,7 @@ than 60 seconds ago (AWS API reference, CreateQueue). The first part of the name
 they are found with ListQueues. Knows names, and how such a queue comes and goes; must not know what is sent to it.
 """
 
+import base64
 import hashlib
 import logging
 import os
@@ -12,8 +13,10 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
+from amply import envelope
 from amply.clock import Clock
 from amply.ids import Ids
 from amply.transport.client import SqsClient
@@ -22,10 +25,10 @@ from amply.transport.queues import LONGEST_NAME, Queue, is_missing, safe_name
 
 logger = logging.getLogger(__name__)
 
-# SQS's shortest retention: who is gone leaves nothing behind for longer. Received letters stay hidden as long.
+# SQS's shortest retention. A received letter stays hidden as long, so that nobody has to delete it.
 _BRIEF_S = 60
-# Commands that nobody takes stay, as the evidence that the worker is dead: see `unread_s`.
-_EVIDENCE_S = 43_200
+# The header with addresses, beside kombu's own.
+NOTE = "amply"
 # A queue just made may be unknown for a moment (AWS API reference, CreateQueue: wait at least one second).
 _NEW_S = 3
 # A name ends with an underscore, the second in which it was made (8 digits) and what makes it the only one (6).
@@ -38,16 +41,10 @@ _MOST_LISTED = 1_000
 
 
 class Kind(Struct, frozen=True):
-    """What such a queue is for.
-
-    - `first`, `second`: the parts of its name around the scope.
-    - `deletes`: whether its letters are deleted when they are taken. The others are hidden until they expire.
-    """
+    """What such a queue is for: the parts of its name before and after the scope."""
 
     first: str
     second: str
-    retention_s: int = _BRIEF_S
-    deletes: bool = False
 
     def stem(self, prefix: str, scope: str, owner: str = "") -> str:
         """How the names begin of all such queues in the scope, a namespace or an exchange; or of the owner's."""
@@ -59,21 +56,34 @@ class Kind(Struct, frozen=True):
         return name.startswith(f"{_short(prefix)}{self.first}_") and f"_{self.second}" in name
 
 
-NODE = Kind("pidbox", "node_", retention_s=_EVIDENCE_S, deletes=True)
+NODE = Kind("pidbox", "node_")
 REPLY = Kind("pidbox", "reply_")
 EVENTS = Kind("events", "")
 
 
-class Box:
-    """A queue of our own, made when it is first asked for. Thread-safe."""
+class _Letter(Struct, rename="kebab"):
+    body: str
+    content_type: str
+    content_encoding: str
+    headers: dict[str, Any]
 
-    def __init__(self, client: SqsClient, kind: Kind, name: str, stem: str, *, clock: Clock, ids: Ids) -> None:
+
+_decode = msgspec.json.Decoder(_Letter).decode
+
+
+class Box:
+    """A queue of our own, made when it is first asked for. Thread-safe.
+
+    `name` is Celery's word for it, `stem` how its own begins.
+    """
+
+    hidden_s = _BRIEF_S
+    deletes = False
+
+    def __init__(self, client: SqsClient, name: str, stem: str, *, clock: Clock, ids: Ids) -> None:
         self.name = name
         self.stem = stem
-        self.deletes = kind.deletes
-        self.hidden_s = _BRIEF_S
         self._client = client
-        self._retention_s = kind.retention_s
         self._clock = clock
         self._ids = ids
         self._lock = threading.Lock()
@@ -95,7 +105,7 @@ class Box:
                     raise Unreachable(f"the queue of {self.name} is closed")
                 now_ms = self._clock.now_ms()
                 sqs_name = f"{self.stem}{now_ms // 1000:08x}{self._ids.message_id()[:6]}"
-                attributes = {"MessageRetentionPeriod": str(self._retention_s), "VisibilityTimeout": str(_BRIEF_S)}
+                attributes = {"MessageRetentionPeriod": str(_BRIEF_S), "VisibilityTimeout": str(_BRIEF_S)}
                 members = {"QueueName": sqs_name, "Attributes": attributes}
                 url = self._client.call("CreateQueue", members, timeout_s=_QUICK_S)["QueueUrl"]
                 self._queue = Queue(self.name, sqs_name, url)
@@ -108,6 +118,21 @@ class Box:
             if self._clock.now_ms() - self._made_ms > _NEW_S * 1000:
                 self._queue = None
 
+    def open(self, body: str) -> dict[str, Any] | None:
+        """The payload of a letter as `write` makes it; None for whatever else somebody sent."""
+        try:
+            letter = _decode(body)
+            data = base64.b64decode(letter.body, validate=True)
+        except (msgspec.DecodeError, ValueError):
+            return None
+        return {
+            "body": data,
+            "content-type": letter.content_type,
+            "content-encoding": letter.content_encoding,
+            "headers": letter.headers,
+            "properties": {"delivery_info": {"exchange": "", "routing_key": ""}},
+        }
+
     def close(self) -> None:
         """Nobody reads any more: delete the queue."""
         with self._lock:
@@ -115,6 +140,12 @@ class Box:
             self._is_closed = True
         if queue is not None and os.getpid() == self._pid:
             delete(self._client, queue.url)
+
+
+def write(payload: dict[str, Any], note: dict[str, Any] | None = None) -> str:
+    """A letter with kombu's payload; the note, if there is one, is a header of ours."""
+    headers = {**payload["headers"], NOTE: note} if note else payload["headers"]
+    return envelope.write({**payload, "headers": headers}, "brief")
 
 
 def living(client: SqsClient, stem: str) -> Iterator[str]:

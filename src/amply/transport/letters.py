@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from amply import envelope
 from amply.clock import wall_ms
 from amply.errors import AmplyError
+from amply.transport.delivery import received
 from amply.transport.faults import Aborted, SqsFault, Unreachable
 from amply.transport.polling import Receiver
 from amply.transport.queues import Queue, Queues, is_missing
@@ -26,16 +28,16 @@ logger = logging.getLogger(__name__)
 _MOST_UNREAD = 1_000
 # What the worker's role may not do, it may perhaps do once somebody has changed the role.
 _REFUSED_PAUSE_S = 60.0
-# A command that is older was given to somebody who has long stopped waiting for it. With a clock that is wrong by more,
-# SQS takes no request (AWS, Signature Version 4).
-_STALE_S = 300
 
 Payload = Mapping[str, Any]
 
 
 class Source(Protocol):
-    """Where letters come from. `hidden_s`: how long a letter is hidden when it was received; `deletes`: it is then
-    deleted."""
+    """Where letters come from.
+
+    - `hidden_s`: for how long SQS hides a letter that was received.
+    - `deletes`: a letter that was received has to be deleted; else it expires while it is hidden.
+    """
 
     hidden_s: int
     deletes: bool
@@ -46,9 +48,12 @@ class Source(Protocol):
     def lose(self) -> None:
         """SQS says that there is no such queue."""
 
+    def open(self, body: str) -> Payload | None:
+        """The payload of a letter; None if it is none."""
+
 
 class Shared:
-    """An ordinary queue, consumed with `no_ack`."""
+    """An ordinary queue, consumed with `no_ack`: its letters are jobs."""
 
     deletes = True
 
@@ -64,6 +69,14 @@ class Shared:
     def lose(self) -> None:
         """It is looked up again."""
         self._queues.forget(self._name)
+
+    def open(self, body: str) -> Payload | None:
+        """A job's payload."""
+        try:
+            return envelope.read(body)
+        except envelope.Unreadable as unreadable:
+            logger.warning("A message of %s is dropped: %s", self._name, unreadable.reason)
+            return None
 
 
 class Letters:
@@ -112,16 +125,12 @@ class Letters:
         self, source: Source, queue: Queue, messages: Sequence[Mapping[str, Any]], ending: threading.Event
     ) -> None:
         """What a poll has brought; waits while too many letters are unread."""
-        now_ms = wall_ms()
         for message in messages:
-            verdict = self._intake.opening.open(queue, message, None)
             if source.deletes:
-                self._intake.verdicts.drop(verdict.delivery)
-            sent_ms = int((message.get("Attributes") or {}).get("SentTimestamp", now_ms))
-            if now_ms - sent_ms > _STALE_S * 1000 and not isinstance(source, Shared):
-                logger.warning("A letter of %s is %d s old and is not read", queue.name, (now_ms - sent_ms) // 1000)
-            elif verdict.delivery.payload is not None:
-                self._unread.append((queue.name, verdict.delivery.payload))
+                self._intake.verdicts.drop(received(queue, message, now_ms=wall_ms(), lease_s=source.hidden_s))
+            payload = source.open(str(message.get("Body", "")))
+            if payload is not None:
+                self._unread.append((queue.name, payload))
         self._intake.ring()
         with self._has_room:
             while len(self._unread) >= _MOST_UNREAD and not ending.is_set():
@@ -158,7 +167,7 @@ class Mailbox(Receiver):
     def _poll(self) -> None:
         queue = self._source.queue()
         wait_s = self._intake.options.wait_time_seconds
-        messages = self._receive(queue, MOST_AT_ONCE, wait_s, self._source.hidden_s, "SentTimestamp")
+        messages = self._receive(queue, MOST_AT_ONCE, wait_s, self._source.hidden_s)
         self._answered()
         if messages:
             self._letters.arrived(self._source, queue, messages, self._is_ending)
