@@ -35,7 +35,15 @@ def test_a_path_after_three_slashes_is_relative_to_where_the_app_was_made(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "url", ["amply+sqlite://", "amply+sqlite:///", "amply+file:///results", "amply://results", "amply"]
+    "url",
+    [
+        "amply+sqlite://",
+        "amply+sqlite://results",
+        "amply+sqlite:///",
+        "amply+file:///results",
+        "amply://results",
+        "amply",
+    ],
 )
 def test_a_url_that_names_no_file_is_refused(url):
     app = Celery("shop", set_as_current=False)
@@ -57,6 +65,12 @@ def test_a_success_stays_one_whatever_is_stored_after_it(backend):
     backend.store_result("1", 1, "SUCCESS")
     backend.store_result("1", ValueError("a lost child"), "FAILURE")
     assert backend.get_task_meta("1", cache=False)["result"] == 1
+
+
+def test_a_failure_gives_way_to_the_next_run_s_success(backend):
+    backend.store_result("1", ValueError("not yet"), "FAILURE")
+    backend.store_result("1", 1, "SUCCESS")
+    assert backend.get_task_meta("1")["result"] == 1
 
 
 def test_a_result_that_is_forgotten_is_gone(backend):

@@ -52,13 +52,16 @@ class SqliteBackend(KeyValueStoreBackend):  # type: ignore[misc]
         return f"amply+{self.url}"
 
     def get(self, key: str) -> bytes | None:
+        """The value, unless its time is over; a count as its digits."""
         return self._file.get(key, self._clock.now_ms())
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The values in the order of the keys, all from one moment."""
         found = self._file.get_many(keys, self._clock.now_ms())
         return [found.get(key) for key in keys]
 
     def set(self, key: str, value: str | bytes) -> None:
+        """Keep the value for `result_expires`."""
         self._put(key, value, self.expires)
 
     def _set_with_state(self, key: str, value: str | bytes, state: str) -> None:
@@ -74,6 +77,7 @@ class SqliteBackend(KeyValueStoreBackend):  # type: ignore[misc]
         )
 
     def delete(self, key: str) -> None:
+        """Remove the key, if it is there."""
         self._file.remove(key, self._clock.now_ms())
 
     def expire(self, key: str, value: float | None) -> None:
@@ -189,7 +193,7 @@ class SqliteBackend(KeyValueStoreBackend):  # type: ignore[misc]
 def _path(url: str | None) -> Path:
     """The absolute path that a URL names."""
     scheme, _, path = (url or "").partition("://")
-    if scheme != "sqlite" or len(path) < 2:
+    if scheme != "sqlite" or not path.startswith("/") or path == "/":
         raise ImproperlyConfigured(
             f"The result backend {url!r} names no file. Write amply+sqlite:////absolute/path, or with three slashes a "
             "path from the folder that the app starts in."
