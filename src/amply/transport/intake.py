@@ -339,6 +339,8 @@ class Intake:
             self.cancel(queue)
         self._is_closed = True
         self.verdicts.close()
+        self._bell.close()
+        self._bell_rope.close()
 
     def finish(self) -> None:
         """The process ends."""

@@ -59,6 +59,7 @@ class Transport(virtual.Transport):
         super().__init__(client, **kwargs)
         self.options = Options.read(client.transport_options)
         self._intake: Intake | None = None
+        self._loop: Any = None
         worker.install()
 
     # What the channels use. Made when first asked for: a process may open a connection and never send.
@@ -122,6 +123,7 @@ class Transport(virtual.Transport):
         """Celery's event loop: it is woken through a socket, so that it never waits for SQS."""
         intake = self.intake
         loop.add_reader(intake.fileno(), self._on_bell)
+        self._loop = loop
 
     def _on_bell(self) -> None:
         intake = self.intake
@@ -149,6 +151,9 @@ class Transport(virtual.Transport):
         """Stop receiving, give back what was not started, and tell SQS what is decided."""
         super().close_connection(connection)
         if self._intake is not None:
+            if self._loop is not None:
+                self._loop.remove_reader(self._intake.fileno())
+                self._loop = None
             self._intake.close()
 
     @property
