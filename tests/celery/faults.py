@@ -15,8 +15,6 @@ from transported import Transported
 from bench import proxy as proxies
 from bench.proxy import Fault, Proxy
 
-# As long as a fault lasts. Less than half of a lease, so that no fault by itself makes a worker lose one.
-FAULT_S = 4.0
 RECEIVE = ("ReceiveMessage",)
 DELETE = ("DeleteMessage", "DeleteMessageBatch")
 EXTEND = ("ChangeMessageVisibility", "ChangeMessageVisibilityBatch")
@@ -33,7 +31,6 @@ EVERY_FAULT = (
     proxies.RESET_AFTER,
     proxies.HALF,
     proxies.HANG,
-    proxies.HANG_AFTER,
     proxies.DRIP,
     proxies.GARBAGE,
     proxies.TORN_JSON,
