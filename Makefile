@@ -24,7 +24,7 @@ check: ## format, lint and types; changes nothing
 pytest: ## all tests
 	$(BIN)/python -m pytest
 
-contract: install ## of those, what the transport asks of celery and kombu, 5.7 and 5.6
+contract: install ## those of what the transport asks of celery and kombu, 5.7 and 5.6
 	$(BIN)/python -m pytest tests/contract
 
 format: ## format the code in place
