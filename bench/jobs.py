@@ -27,6 +27,7 @@ _SETTINGS: Final[dict[Name, tuple[tuple[int, Way], ...]]] = {
 # The slower a contender is far away, the fewer jobs it gets there, so that all take about the same time.
 _FAR_SHARES: Final[dict[Name, int]] = {"ours": 2, "stock": 8}
 _LONE_INTERVAL_S: Final = 0.3
+_IDLE_S: Final = 60.0  # three long polls of 20 s on each queue; a remainder would count for one contender by chance
 _SHOWN: Final = 0.02  # of a profile: what is less is left out
 
 
@@ -39,7 +40,7 @@ class _Amounts(Struct, frozen=True):
 
 def measure(contenders: list[Name], *, rounds: int, jobs: int, is_quick: bool, is_profiled: bool) -> JobsFigures:
     """Each round goes through all contenders and settings, in another order. `is_quick`: only to see that it works."""
-    amounts = _Amounts(1, 60, 3, 1.0) if is_quick else _Amounts(rounds, jobs, 20, 65.0)
+    amounts = _Amounts(1, 60, 3, 1.0) if is_quick else _Amounts(rounds, jobs, 20, _IDLE_S)
     loads: list[Load] = []
     lones: list[Lone] = []
     fsyncs: list[float] = []
