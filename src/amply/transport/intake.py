@@ -53,7 +53,10 @@ class Intake:
         self.concurrency: Callable[[], int | None] = lambda: None
         self.verdicts = Verdicts(client, queues, options, clock, payloads, distrust=self.distrust_polls)
         self.opening = Opening(options, clock, payloads, wall_ms=wall_ms)
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        # Pollers that wait for their turn, and what they may ask for now: only those are woken.
+        self._waiting: dict[str, threading.Condition] = {}
+        self._granted: dict[str, Ask] = {}
         self._turns = Turns(guard=options.starvation_guard)
         self._order: list[str] = []
         self._hand_over: dict[str, HandOver] = {}
@@ -77,7 +80,7 @@ class Intake:
 
     def consume(self, queue: str, hand_over: HandOver) -> None:
         """Receive from this queue as well, after those that were named before."""
-        with self._changed:
+        with self._lock:
             self._hand_over[queue] = hand_over
             self._order.append(queue)
             declared = {name: position for position, name in enumerate(self.options.queue_order)}
@@ -93,7 +96,7 @@ class Intake:
 
     def cancel(self, queue: str) -> None:
         """Stop receiving from the queue; what Celery has not got yet of it is given back."""
-        with self._changed:
+        with self._lock:
             poller = self._pollers.pop(queue, None)
             self._hand_over.pop(queue, None)
             if queue in self._order:
@@ -104,22 +107,22 @@ class Intake:
             self._ready = kept
             heapq.heapify(self._ready)
             self._turns.released(len(unread))
-            self._changed.notify_all()
+            self._grant()
         if poller is not None:
             poller.stop()
-            with self._changed:
-                # It may be waiting for its turn.
-                self._changed.notify_all()
+            with self._lock:
+                if queue in self._waiting:
+                    self._waiting[queue].notify()
         self._letters.cancel(queue)
         for delivery in unread:
             self.verdicts.give_back(delivery)
 
     def set_prefetch(self, messages: int) -> None:
         """How many messages may be held; 0 is as many as make sense."""
-        with self._changed:
+        with self._lock:
             self._limit = messages or _UNLIMITED
             self._set_slots()
-            self._changed.notify_all()
+            self._grant()
 
     # The loop's side
 
@@ -161,7 +164,7 @@ class Intake:
         return self._letters.read_one()
 
     def _next_ready(self) -> Delivery | None:
-        with self._changed:
+        with self._lock:
             self._set_slots()
             if not self._ready or self._with_celery >= self._turns.slots:
                 return None
@@ -187,10 +190,10 @@ class Intake:
         self._turns.slots = min(self._turns.limit, self.concurrency() or self._turns.limit)
 
     def _left_celery(self) -> None:
-        with self._changed:
+        with self._lock:
             self._with_celery -= 1
             self._turns.released()
-            self._changed.notify_all()
+            self._grant()
 
     # Celery's verdicts
 
@@ -236,28 +239,35 @@ class Intake:
 
     def wait_for_turn(self, queue: str, stopped: Callable[[], bool]) -> Ask | None:
         """What the queue may ask for, as soon as it may; None when its poller has to end."""
-        with self._changed:
-            while not stopped():
+        with self._lock:
+            condition = self._waiting[queue] = threading.Condition(self._lock)
+            self._grant()
+            while queue not in self._granted and not stopped():
+                condition.wait()
+            del self._waiting[queue]
+            return self._granted.pop(queue, None)
+
+    def _grant(self) -> None:
+        """Something has changed: whoever may ask now is told. The lock is held."""
+        for queue, condition in self._waiting.items():
+            if queue not in self._granted:
                 ask = self._turns.next_ask(queue)
                 if ask is not None:
-                    # A check that was out may have kept others waiting.
-                    self._changed.notify_all()
-                    return ask
-                self._changed.wait()
-            return None
+                    self._granted[queue] = ask
+                    condition.notify()
 
     def arrived(self, queue: Queue, ask: Ask, messages: Sequence[Mapping[str, Any]]) -> None:
         """What a poll has brought."""
         verdicts = [self.opening.open(queue, message, self.verdicts.max_receive_count(queue)) for message in messages]
         self.verdicts.hold(verdict.delivery for verdict in verdicts)
         good = [verdict.delivery for verdict in verdicts if verdict.is_good]
-        with self._changed:
+        with self._lock:
             priority = -1 if ask.goes_first else self._priority(queue.name)
             room = self._turns.answered(queue.name, len(messages)) if priority is not None else 0
             for delivery in good[:room]:
                 heapq.heappush(self._ready, (priority or 0, next(self._numbers), delivery))
             self._turns.released(max(0, room - len(good)))
-            self._changed.notify_all()
+            self._grant()
         for delivery in good[room:]:
             self.verdicts.give_back(delivery)
         for verdict in verdicts:
@@ -280,15 +290,15 @@ class Intake:
 
     def poll_failed(self, queue: str) -> None:
         """The queue's poll failed; the others do not wait for it."""
-        with self._changed:
+        with self._lock:
             self._turns.failed(queue)
-            self._changed.notify_all()
+            self._grant()
 
     def poll_recovered(self, queue: str) -> None:
         """The queue is polled again."""
-        with self._changed:
+        with self._lock:
             self._turns.recovered(queue)
-            self._changed.notify_all()
+            self._grant()
 
     def distrust_polls(self) -> None:
         """Something went wrong on the way to SQS: open polls may have been forgotten there, so they are made anew."""
@@ -325,7 +335,7 @@ class Intake:
                 self._turn_away(verdict)
                 continue
             self.start()
-            with self._changed:
+            with self._lock:
                 self._with_celery += 1
                 self._turns.held += 1
             return verdict.delivery

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from celery.signals import worker_shutting_down
 from kombu.transport import virtual
 
 from amply.clock import Clock, SystemClock, wall_ms
@@ -170,6 +171,15 @@ def _wait(intake: Intake, timeout_s: float | None) -> None:
 
 
 _intakes: weakref.WeakSet[Intake] = weakref.WeakSet()
+
+
+def _wake_loops(**_: Any) -> None:
+    # Celery's loop looks at what its signal handlers noted when it turns; it may sleep for seconds.
+    for intake in list(_intakes):
+        intake.ring()
+
+
+worker_shutting_down.connect(_wake_loops, weak=False, dispatch_uid="amply.transport")
 
 
 @atexit.register
