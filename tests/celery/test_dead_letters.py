@@ -11,8 +11,8 @@ from system import DEAD_LETTERS
 def test_a_task_that_raises_is_a_dead_letter_after_its_receives(impatient, dead_letters, number, queue, receives_max):
     letter = dead_letters("ledger.fail", number)
     runs = impatient.runs("ledger.fail")[number, queue]
-    # Each receive is a run, but for one that a stopping worker gives back unread. Were the count lost with the
-    # broker's process, there would be more runs than receives allowed.
+    # Were the count lost with the broker's process, there would be more runs than receives allowed. A receive whose
+    # answer the broker took to its grave is no run.
     assert receives_max - 1 <= runs <= receives_max
     assert letter["Attributes"]["DeadLetterQueueSourceArn"].endswith(f":amply-celery-{queue}")
 

@@ -134,7 +134,7 @@ def test_job_send_waits_for_the_result_and_status_shows_every_queue(system):
     assert status["endpoint"] == system.endpoint_url
     assert status["dead_letters"] == 0
     queues = {queue["name"]: queue for queue in status["queues"]}
-    assert set(queues) == {*QUEUES.values(), DEAD_LETTERS}
+    assert set(queues) == {*QUEUES.values(), DEAD_LETTERS, "amply-telemetry"}
     for name in QUEUES.values():
         queue = queues[name]
         assert (queue["exists"], queue["visible"], queue["in_flight"], queue["delayed"]) == (True, 0, 0, 0)

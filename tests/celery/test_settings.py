@@ -29,8 +29,9 @@ def test_the_transport_is_configured_as_described_but_for_the_polling_interval()
     assert options["polling_interval"] == 0
     urls = {name: queue["url"].rpartition("/")[2] for name, queue in options["predefined_queues"].items()}
     named = {"celery": "amply-celery", "high": "amply-celery-high", "low": "amply-celery-low"}
-    # Under both names, because kombu looks for a queue now with the prefix and now without.
-    assert urls == {**named, **{f"amply-{name}": queue for name, queue in named.items()}}
+    # Under both names, because stock kombu looks for a queue now with the prefix and now without.
+    both = {**named, **{f"amply-{name}": queue for name, queue in named.items()}}
+    assert urls == {**both, "amply-telemetry": "amply-telemetry"}
 
 
 def test_a_failed_task_is_left_to_the_redrive_policy():

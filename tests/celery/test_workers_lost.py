@@ -1,7 +1,4 @@
-"""A job that kills the worker's child each time it runs. Sent long before: its receives are 20 s apart.
-
-kombu makes a message visible again `wait_time_seconds` after its child was lost, whatever the visibility timeout.
-"""
+"""A job that kills the worker's child each time it runs. Sent long before: Celery takes up to 10 s to notice."""
 
 
 def test_a_task_that_kills_its_child_is_a_dead_letter_after_its_receives(impatient, dead_letters):

@@ -98,20 +98,20 @@ def test_a_killed_broker_comes_back_and_takes_jobs_again(tmp_path):
                 break
         broker = next(child for child in psutil.Process(running.pid).children() if "broker" in child.cmdline())
         broker.kill()
-        for shown in itertools.islice(running.stdout, LINES_MAX):
-            if shown.startswith("The broker is back"):
-                break
         environment = settings.child_environment(
             {"AWS_ENDPOINT_URL_SQS": f"http://127.0.0.1:{port}", "AMPLY_DATA": str(tmp_path)}
         )
         task = "amply.jobs.cleanup.remove_expired_records"
-        sent = subprocess.run(
-            [sys.executable, "-m", "amply", "job", "send", task, "--wait", str(PATIENCE_S)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        sent = None
+        while sent is None or "unreachable" in sent.stderr.lower() or "refused" in sent.stderr.lower():
+            sent = subprocess.run(
+                [sys.executable, "-m", "amply", "job", "send", task, "--wait", str(PATIENCE_S)],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        # By the workers that were there before.
         assert "SUCCESS" in sent.stdout, sent.stderr
         family.extend(psutil.Process(running.pid).children(recursive=True))
         running.send_signal(signal.SIGTERM)
@@ -174,10 +174,12 @@ def test_a_restarted_broker_counts_anew_and_rates_begin_anew(sampler, clock):
     assert sampler.rated([counts(sent=6)])[0].in_per_s == 1
 
 
-def test_queues_are_shown_in_the_order_of_the_topology_and_others_not(sampler):
+def test_queues_of_jobs_are_shown_in_the_order_of_the_topology_and_others_not(sampler):
     names = ["amply-telemetry", "amply-celery-dlq", "amply-celery", "amply-celery-high", "amply-celery-low"]
     samples = sampler.rated([counts(name) for name in ["zzz", *names]])
-    assert [sample.counts.name for sample in samples] == [queue.name for queue in load().queues]
+    assert [sample.counts.name for sample in samples] == [
+        queue.name for queue in load().queues if queue.name != "amply-telemetry"
+    ]
 
 
 def test_without_an_answer_the_last_counts_stay_with_the_reason(sampler):

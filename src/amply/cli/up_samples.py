@@ -60,7 +60,9 @@ class Sampler:
     def __init__(self, endpoint_url: str, topology: Topology, clock: Clock) -> None:
         self.newest = Sample()
         self._url = f"{endpoint_url}/ready"
-        self._celery_names = {queue.name: queue.celery_name for queue in topology.queues}
+        # Records about jobs are no jobs: their queue would upset every sum.
+        job_queues = (queue for queue in topology.queues if queue.name != topology.telemetry_queue)
+        self._celery_names = {queue.name: queue.celery_name for queue in job_queues}
         self._clock = clock
         self._before: deque[tuple[int, dict[str, QueueCounts]]] = deque()
         self._stopped = threading.Event()
