@@ -48,8 +48,12 @@ class Kind(Struct, frozen=True):
 
     def stem(self, prefix: str, scope: str, owner: str = "") -> str:
         """How the names begin of all such queues in the scope, a namespace or an exchange; or of the owner's."""
-        stem = f"{_short(prefix)}{self.first}_{_word(scope, _LONGEST_SCOPE)}_{self.second}"
+        stem = f"{self.scope(prefix, scope)}{self.second}"
         return f"{stem}{_word(owner, LONGEST_NAME - len(stem) - _BIRTH)}_" if owner else stem
+
+    def scope(self, prefix: str, scope: str) -> str:
+        """How the names begin of these and of those beside them."""
+        return f"{_short(prefix)}{self.first}_{_word(scope, _LONGEST_SCOPE)}_"
 
     def is_name(self, prefix: str, name: str) -> bool:
         """Whether a queue's name is one of this kind, of any scope."""

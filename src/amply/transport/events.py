@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from amply.clock import Clock, wall_ms
+from amply.clock import Clock
 from amply.errors import AmplyError
 from amply.transport.backoff import Backoff
 from amply.transport.boxes import delete, living, name_of, unread_s, write
@@ -170,7 +170,7 @@ class EventPost(threading.Thread):
     def _send_letter(self, url: str, body: str) -> None:
         now_ms = self._clock.now_ms()
         if now_ms - self._readers.get(url, now_ms) > _CHECK_MS:
-            if unread_s(self._client, url, wall_ms()) > _DEAD_S:
+            if unread_s(self._client, url, now_ms) > _DEAD_S:
                 logger.warning("The reader of events %s is gone; its queue is deleted", name_of(url))
                 self._forget(url)
                 delete(self._client, url)

@@ -12,19 +12,20 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
-from amply.clock import SystemClock, wall_ms
+from amply.clock import Clock, SystemClock
 from amply.errors import AmplyError
-from amply.ids import RandomIds
-from amply.transport.boxes import EVENTS, NODE, NOTE, REPLY, Box, born_s, delete, living, name_of, unread_s, write
+from amply.ids import Ids, RandomIds
+from amply.transport.boxes import EVENTS, NODE, NOTE, REPLY, Box, living, name_of, write
 from amply.transport.client import SqsClient
 from amply.transport.events import EventPost
 from amply.transport.faults import SqsFault, Transient, Unreachable
 from amply.transport.options import Options
 from amply.transport.queues import Queues, is_missing
+from amply.transport.sweeping import PROBED_S, probe, sweep
 from amply.transport.verdicts import TELEMETRY_RETENTION_S
 
 logger = logging.getLogger(__name__)
@@ -39,15 +40,6 @@ _REQUEST_S = 5.0
 _MOST_ADDRESSES = 1_000
 # A queue that was just made may not be known everywhere for a second (AWS API reference, CreateQueue).
 _REPLY_PAUSES_S = (0.2, 0.4, 0.8, 1.6)
-# The oldest queues of a namespace are looked at when a worker starts: a letter that nobody takes in so long is a dead
-# worker's, and no inquirer waits for answers so long.
-_LOOKED_AT = 10
-_PROBED_S = 30.0
-_DEAD_S = 20
-_REPLY_AGE_S = 3_600
-# No message at all: whoever lives drops it.
-_PROBE = "-"
-
 Speech = Literal["command", "answer", "event"]
 
 
@@ -77,18 +69,18 @@ def speech(exchange: str, exchange_type: str, headers: Mapping[str, Any]) -> Spe
 class Remote:
     """A process's part in remote control and events, for all of its connections to one place. Thread-safe."""
 
-    def __init__(self, client: SqsClient, queues: Queues, options: Options) -> None:
+    def __init__(self, client: SqsClient, queues: Queues, options: Options, *, clock: Clock, ids: Ids) -> None:
         self._client = client
         self._queues = queues
         self._options = options
         self._prefix = options.queue_name_prefix
-        self._clock = SystemClock()
-        self._ids = RandomIds()
+        self._clock = clock
+        self._ids = ids
         self._lock = threading.RLock()
         self._nodes: set[Box] = set()
         self._readers: set[Box] = set()
         self._replies: dict[str, Box] = {}
-        self._listed: dict[str, tuple[int, list[str]]] = {}
+        self._listed: dict[str, tuple[int | None, list[str]]] = {}
         self._addresses: OrderedDict[str, str] = OrderedDict()
         self._posts: dict[str, EventPost] = {}
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="amply-remote")
@@ -211,16 +203,19 @@ class Remote:
                     if name_of(url).startswith(post.stem):
                         post.announce(url)
 
-    # How
+    # The ways
 
     def _broadcast(self, namespace: str, destination: object, body: str) -> None:
-        everybody = REPLY.stem(self._prefix, namespace).removesuffix(REPLY.second)
         hosts = destination if isinstance(destination, list | tuple) else ()
         stems = [NODE.stem(self._prefix, namespace, str(host)) for host in hosts]
         stems = stems or [NODE.stem(self._prefix, namespace)]
         told: set[str] = set()
         for most_ms in (_LISTED_MS, _JUST_LISTED_MS):
-            urls = [url for url in self._living(everybody, most_ms) if name_of(url).startswith(tuple(stems))]
+            urls = [
+                url
+                for url in self._living(NODE.stem(self._prefix, namespace), most_ms)
+                if name_of(url).startswith(tuple(stems))
+            ]
             missing = self._send([url for url in urls if url not in told], body)
             told.update(urls)
             if not missing and all(any(name_of(url).startswith(stem) for url in told) for stem in stems):
@@ -230,8 +225,8 @@ class Remote:
         """The queues that there were at most so long ago."""
         now_ms = self._clock.now_ms()
         with self._lock:
-            listed_ms, urls = self._listed.get(stem, (-most_ms, []))
-        if now_ms - listed_ms >= most_ms or not listed_ms:
+            listed_ms, urls = self._listed.get(stem, (None, []))
+        if listed_ms is None or now_ms - listed_ms >= most_ms:
             urls = list(living(self._client, stem))
             with self._lock:
                 self._listed[stem] = (self._clock.now_ms(), urls)
@@ -287,37 +282,13 @@ class Remote:
                 )
             return post
 
-    # The dead
-
     def _look_for_dead(self, namespace: str) -> None:
-        """Delete what killed processes have left behind, best effort."""
-        try:
-            everybody = list(living(self._client, REPLY.stem(self._prefix, namespace).removesuffix(REPLY.second)))
-            ours = {box.made.url for box in self._nodes if box.made is not None}
-            now_s = wall_ms() // 1000
-            for url in everybody:
-                if REPLY.is_name(self._prefix, name_of(url)) and now_s - (born_s(url) or now_s) > _REPLY_AGE_S:
-                    delete(self._client, url)
-            nodes = [url for url in everybody if NODE.is_name(self._prefix, name_of(url)) and url not in ours]
-            nodes = sorted(nodes, key=lambda url: born_s(url) or now_s)[:_LOOKED_AT]
-            for url in nodes:
-                self._failure(url, _PROBE)
-        except (SqsFault, Unreachable) as error:
-            logger.info("Queues of dead workers were not looked for: %s", error)
-            return
-        if nodes:
-            later = threading.Timer(_PROBED_S, self._delete_dead, [nodes])
+        ours = [box.made.url for box in list(self._nodes) if box.made is not None]
+        probed = probe(self._client, self._prefix, namespace, ours=ours, now_ms=self._clock.now_ms())
+        if probed:
+            later = threading.Timer(PROBED_S, lambda: sweep(self._client, probed, self._clock.now_ms()))
             later.daemon = True
             later.start()
-
-    def _delete_dead(self, urls: Iterable[str]) -> None:
-        for url in urls:
-            try:
-                if unread_s(self._client, url, wall_ms()) > _DEAD_S:
-                    logger.info("The worker of %s is dead; its queue is deleted", name_of(url))
-                    delete(self._client, url)
-            except (SqsFault, Unreachable) as error:
-                logger.info("Queue %s was not looked at: %s", name_of(url), error)
 
 
 def _object(text: object) -> dict[str, Any]:
@@ -339,7 +310,7 @@ def remote_for(client: SqsClient, queues: Queues, options: Options) -> Remote:
     with _remotes_lock:
         known = _remotes.get(key)
         if known is None:
-            known = _remotes[key] = Remote(client, queues, options)
+            known = _remotes[key] = Remote(client, queues, options, clock=SystemClock(), ids=RandomIds())
         return known
 
 
