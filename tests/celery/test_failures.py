@@ -30,31 +30,18 @@ def failing(tmp_path_factory):
 class Remains:
     """What failed jobs leave behind: dead letters and records of causes, each taken out of its queue once."""
 
-    def __init__(self, sqs):
-        self._sqs = sqs
+    def __init__(self, system):
+        self._system = system
         self.letters = []
         self.records = []
 
     def collect(self):
         """Take what is there now."""
-        self.letters += self._take(DEAD_LETTERS)
-        for message in self._take(TELEMETRY):
+        self.letters += self._system.take_all(DEAD_LETTERS)
+        for message in self._system.take_all(TELEMETRY):
             content = json.loads(message["Body"])
             # Workers' events come in lists.
             self.records += content if isinstance(content, list) else [content]
-
-    def _take(self, queue):
-        url = self._sqs.get_queue_url(QueueName=queue)["QueueUrl"]
-        taken = []
-        while True:
-            answer = self._sqs.receive_message(
-                QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"], WaitTimeSeconds=0
-            )
-            if not (messages := answer.get("Messages")):
-                return taken
-            taken += messages
-            for message in messages:
-                self._sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
     def letter(self, job):
         """The dead letter of a job, by the job's id, once it is there."""
@@ -83,24 +70,14 @@ class Remains:
 
 
 @pytest.fixture(scope="module")
-def left(failing, boto3_session):
-    client = boto3_session.client(
-        "sqs",
-        region_name="eu-central-1",
-        endpoint_url=failing.endpoint_url,
-        aws_access_key_id="any",
-        aws_secret_access_key="any",
-    )
-    yield Remains(client)
-    client.close()
+def left(failing):
+    return Remains(failing)
 
 
 @pytest.fixture
-def send_body(failing, make_client):
+def send_body(failing):
     """Send a body to the queue `celery` as it is; gives its MessageId."""
-    sqs = make_client(failing.endpoint_url)
-    url = sqs.get_queue_url(QueueName=QUEUES["celery"])["QueueUrl"]
-    return lambda body: sqs.send_message(QueueUrl=url, MessageBody=body)["MessageId"]
+    return lambda body: failing.ask("SendMessage", QUEUES["celery"], MessageBody=body)["MessageId"]
 
 
 def runs_of(failing, number):

@@ -44,7 +44,13 @@ class Transported(System):
             broker_transport_options={**self.app.conf.broker_transport_options, **options},
         )
 
-    def start_worker(
+    def start_worker(self, name: str, *arguments: str, **shape: Any) -> Running:
+        """Start a worker as `launch_worker` does; returns when it is ready."""
+        worker = self.launch_worker(name, *arguments, **shape)
+        worker.wait_until_says(" ready.")
+        return worker
+
+    def launch_worker(
         self,
         name: str,
         *arguments: str,
@@ -53,27 +59,39 @@ class Transported(System):
         transport: str = TRANSPORT,
         **changes: str,
     ) -> Running:
-        """Start a worker; returns when it is ready. `arguments` go to its command, `changes` to its environment."""
+        """Start a worker's process. `arguments` go to its command, `changes` to its environment."""
         command = [str(BIN / "celery"), "-A", "amply.jobs.celery_app", "worker", "-Q", queues]
         command += [f"--concurrency={concurrency}", "--loglevel=info", "-n", f"{name}@%h", *arguments]
         ours = {"broker_transport": transport, "broker_transport_options": self.options}
         surroundings = {**self.environment, "CELERY_CHANGES": json.dumps(ours), **changes}
         self.workers[name] = Running(command, surroundings, self.folder / f"worker-{name}.log")
-        self.workers[name].wait_until_says(" ready.")
         return self.workers[name]
 
     def send(self, task: str, *arguments: Any, queue: str = "celery", **sending: Any) -> str:
         """Send a job; gives its id."""
         return str(self.app.send_task(f"ledger.{task}", arguments, queue=queue, **sending).id)
 
-    def visible_and_in_flight(self, name: str) -> tuple[int, int]:
-        """How many messages of a queue are visible and in flight by SQS's own count, which lets leases end."""
-        headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.GetQueueAttributes"}
-        url = f"{self.endpoint_url}/000000000000/{name}"
-        content = json.dumps({"QueueUrl": url, "AttributeNames": ["All"]}).encode()
+    def ask(self, action: str, queue: str, **members: Any) -> dict[str, Any]:
+        """One request to the broker about a queue, past every client."""
+        headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"AmazonSQS.{action}"}
+        content = json.dumps({"QueueUrl": f"{self.endpoint_url}/000000000000/{queue}", **members}).encode()
         with urllib.request.urlopen(urllib.request.Request(self.endpoint_url, content, headers)) as answer:
-            told = json.load(answer)["Attributes"]
+            return dict(json.loads(answer.read() or b"{}"))
+
+    def visible_and_in_flight(self, queue: str) -> tuple[int, int]:
+        """How many messages of a queue are visible and in flight by SQS's own count, which lets leases end."""
+        told = self.ask("GetQueueAttributes", queue, AttributeNames=["All"])["Attributes"]
         return int(told["ApproximateNumberOfMessages"]), int(told["ApproximateNumberOfMessagesNotVisible"])
+
+    def take_all(self, queue: str) -> list[dict[str, Any]]:
+        """Every visible message of a queue, deleted from it."""
+        taken: list[dict[str, Any]] = []
+        asked = {"MaxNumberOfMessages": 10, "MessageSystemAttributeNames": ["All"], "WaitTimeSeconds": 0}
+        while messages := self.ask("ReceiveMessage", queue, **asked).get("Messages"):
+            taken += messages
+            for message in messages:
+                self.ask("DeleteMessage", queue, ReceiptHandle=message["ReceiptHandle"])
+        return taken
 
     def found(self) -> list[Run]:
         """Every run until now."""
