@@ -61,8 +61,9 @@ class Channel(virtual.Channel):
             case "event":
                 self._transport.remote.event(exchange, routing_key, message, text)
 
-    def _type(self, exchange: str) -> str:
-        return str(self.state.exchanges.get(exchange, {}).get("type", "direct"))
+    def _type(self, exchange: str) -> str | None:
+        declared: str | None = self.state.exchanges.get(exchange, {}).get("type")
+        return declared
 
     def _put(self, queue: str, message: dict[str, Any], **_kwargs: Any) -> None:
         """Send a message; it is in the queue when this returns, or collected by `publish_batch`."""

@@ -49,19 +49,20 @@ class NotBroadcast(AmplyError):
     exit_code = 2
 
 
-def speech(exchange: str, exchange_type: str, headers: Mapping[str, Any]) -> Speech | None:
-    """What a message is, by where it goes; None if it is a job. Raises NotBroadcast."""
+def speech(exchange: str, exchange_type: str | None, headers: Mapping[str, Any]) -> Speech | None:
+    """What a message is, by where it goes; None if it is a job. Raises NotBroadcast.
+
+    The exchange's type is None where it was not declared over this connection: kombu remembers what it declared once.
+    """
+    if exchange.endswith(_PIDBOX):
+        return "answer" if exchange.startswith(_REPLY_PREFIX) else "command"
     if exchange_type == "fanout":
-        if exchange.endswith(_PIDBOX):
-            return "command"
         raise NotBroadcast(
             f"exchange {exchange!r} is of type fanout: over SQS nothing but Celery's remote control is broadcast",
             hint="Send the job to a queue of its own for every worker that is to run it.",
         )
-    if exchange.startswith(_REPLY_PREFIX) and exchange.endswith(_PIDBOX):
-        return "answer"
     # Celery's dispatcher says nothing else in the headers (celery/events/dispatcher.py); jobs name their task.
-    if exchange_type == "topic" and "hostname" in headers and "task" not in headers:
+    if exchange_type in (None, "topic") and "hostname" in headers and "task" not in headers:
         return "event"
     return None
 
@@ -103,7 +104,7 @@ class Remote:
             self._replies[oid] = box
         return box
 
-    def open(self, queue: str, exchange: str, exchange_type: str) -> Box | None:
+    def open(self, queue: str, exchange: str, exchange_type: str | None) -> Box | None:
         """The queue that is bound to the exchange: a worker's, a reader's of events; None if it is another.
 
         It is made now if SQS answers at once, else by whoever polls it.
