@@ -22,6 +22,7 @@ COMMANDS = {
     "workers": "Start, watch and restart the worker services of the topology.",
     "job": "Send jobs to their queues.",
     "status": "Show the queues and what waits in them.",
+    "doctor": "Check what is declared and what is there, and say how to mend it.",
     "checkpoint": "Check the hash chain that seals the donations.",
     "topology": "Show or check the declared queues, routes and worker services.",
 }

@@ -9,8 +9,10 @@ from typing import Any
 
 from celery.app.task import Task
 from celery.exceptions import Reject, TimeLimitExceeded, WorkerLostError
+from celery.signals import worker_ready
 from celery.worker import request, strategy
 
+from amply.transport import checkup
 from amply.transport.delivery import Cause, Delivery
 from amply.transport.message import Message
 
@@ -24,6 +26,7 @@ def install() -> None:
     for name, celerys in _celerys.items():
         if getattr(Task, name) == celerys:
             setattr(Task, name, _installed[name])
+    worker_ready.connect(checkup.start, dispatch_uid=checkup.__name__)
 
 
 def start(task: Any, app: Any, consumer: Any, **kwargs: Any) -> Any:
@@ -36,7 +39,10 @@ def start(task: Any, app: Any, consumer: Any, **kwargs: Any) -> Any:
 
 
 def _concurrency(pool: Any) -> int | None:
-    return getattr(pool, "num_processes", None)
+    # Celery 5.6's gevent pool counts the greenlets that are busy as its processes; prefork's limit is not moved by
+    # --autoscale. Only prefork uses a semaphore.
+    size = pool.num_processes if pool.uses_semaphore else pool.limit
+    return int(size) if size else None
 
 
 class Request(request.Request):  # type: ignore[misc]
