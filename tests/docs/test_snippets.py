@@ -25,27 +25,6 @@ DEAD_LETTER = base64.b64encode(
 ).decode()
 
 
-@pytest.fixture
-def run(broker, monkeypatch):
-    """Run the marked blocks of a page, one after the other, as a reader would who has set the variables."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", broker.endpoint_url)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-
-    def run_page(page):
-        names = {"__name__": "__main__"}
-        for block in blocks(page):
-            if block.info == "python run":
-                # Behind so many empty lines, a traceback names the page and its line.
-                code = compile("\n" * (block.line - 1) + block.text, name(page), "exec")
-                exec(code, names)
-        if "sqs" in names:
-            names["sqs"].close()
-
-    return run_page
-
-
 @pytest.mark.parametrize("page", MARKED, ids=name)
 def test_the_marked_python_of_a_page_runs(page, run):
     run(page)
@@ -56,13 +35,21 @@ def test_the_readme_s_python_gets_its_message_back(run, capsys):
     assert capsys.readouterr().out == "hello\n"
 
 
-def test_the_page_on_dead_letters_shows_what_lies_there_and_sends_it_back_where_it_came_from(run, sqs, capsys):
-    dead, low = (sqs.get_queue_url(QueueName=f"amply-celery-{end}")["QueueUrl"] for end in ("dlq", "low"))
-    sqs.send_message(QueueUrl=dead, MessageBody=DEAD_LETTER)
+@pytest.mark.parametrize("letter", [DEAD_LETTER, base64.b64decode(DEAD_LETTER).decode()], ids=["stock", "brief"])
+def test_the_page_on_dead_letters_shows_them_with_their_causes_and_sends_them_back(letter, run, sqs, capsys):
+    urls = {end: sqs.get_queue_url(QueueName=f"amply-{end}")["QueueUrl"] for end in ("celery-low", "telemetry")}
+    dead = sqs.get_queue_url(QueueName="amply-celery-dlq")["QueueUrl"]
+    attempts = {"AmplyAttempts": {"DataType": "Number", "StringValue": "2"}}
+    message_id = sqs.send_message(QueueUrl=dead, MessageBody=letter, MessageAttributes=attempts)["MessageId"]
+    record = {"message_id": message_id, "attempt": 5, "reason": "raised", "exception": "ValueError", "message": "no"}
+    for body in (record, [{"type": "task-started"}]):
+        sqs.send_message(QueueUrl=urls["telemetry"], MessageBody=json.dumps(body))
     run(ROOT / "docs" / "how-to" / "dead-letters.md")
-    assert "amply.jobs.reports.generate_monthly_report" in capsys.readouterr().out
-    (back,) = sqs.receive_message(QueueUrl=low)["Messages"]
-    assert back["Body"] == DEAD_LETTER
+    out = capsys.readouterr().out
+    assert "amply.jobs.reports.generate_monthly_report" in out
+    assert "5 raised ValueError no" in out
+    (back,) = sqs.receive_message(QueueUrl=urls["celery-low"], MessageAttributeNames=["All"])["Messages"]
+    assert (back["Body"], "MessageAttributes" in back) == (letter, False)
     assert "Messages" not in sqs.receive_message(QueueUrl=dead)
 
 
