@@ -93,9 +93,11 @@ def moment(task, what, number):
 
 @shared_task(bind=True, name="ledger.work")
 def work(task, number, seconds=0.0):
-    """Notes its start and its end."""
+    """Notes its start, and its end so many seconds later."""
     moment(task, "start", number)
-    time.sleep(seconds)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.005)
     moment(task, "end", number)
     return number
 
