@@ -111,11 +111,6 @@ def start_sqs(start_peer):
     return start
 
 
-def found(report, subject):
-    """What was found about it, and is a problem."""
-    return [str(finding) for finding in report.problems if finding.subject == subject]
-
-
 def the_problem(report):
     """The only one."""
     (problem,) = report.problems
@@ -159,9 +154,8 @@ def test_a_queue_that_would_be_created_is_told_of_and_not_created(broker, sqs, m
 
 def test_a_predefined_queue_that_is_not_at_sqs_is_an_error(broker, make_app):
     url = f"{broker.endpoint_url}/000000000000/nowhere"
-    problem = the_problem(
-        checkup.check(make_app(broker.endpoint_url, options={"predefined_queues": {QUEUE: {"url": url}}}))
-    )
+    options = {"predefined_queues": {QUEUE: {"url": url}}}
+    problem = the_problem(checkup.check(make_app(broker.endpoint_url, options=options)))
     assert (problem.level, problem.what) == ("error", "does not exist.")
     assert url in problem.mend
 
@@ -193,7 +187,7 @@ def test_a_dead_letter_queue_that_keeps_letters_shorter_is_told_of(broker, sqs, 
 def test_a_first_failure_that_is_the_last_is_told_of(start_sqs, make_app):
     policy = json.dumps({"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:1:dead", "maxReceiveCount": "1"})
     server = start_sqs(GetQueueAttributes=(200, {"Attributes": {**ATTRIBUTES, "RedrivePolicy": policy}}))
-    assert "maxReceiveCount of 1" in "".join(found(checkup.check(make_app(server.url)), "queue shop"))
+    assert the_problem(checkup.check(make_app(server.url))).what == "has a maxReceiveCount of 1."
 
 
 def test_predefined_queues_that_fit_a_queue_neither_with_nor_without_the_prefix_are_told_of(broker, make_app):
@@ -301,11 +295,8 @@ def test_where_sqs_and_who_asks_are_told_with_where_that_was_said(broker, good_q
     assert (place.url, place.url_from) == (broker.endpoint_url, "AWS_ENDPOINT_URL_SQS")
     assert (place.region_from, place.credentials) == ("AWS_DEFAULT_REGION", "environment")
     assert "somebody" not in checkup.text(report)
-
-
-def test_the_region_s_own_endpoint_is_told_as_such(make_app, start_sqs):
-    app = make_app(start_sqs().url)
-    app.conf.broker_transport_options = {"endpoint_url": start_sqs().url}
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    app.conf.broker_transport_options = {"endpoint_url": broker.endpoint_url}
     place = checkup.check(app).place
     assert (place.url_from, place.region_from) == ("transport option endpoint_url", "default for a named endpoint")
 
@@ -315,11 +306,7 @@ def test_the_region_s_own_endpoint_is_told_as_such(make_app, start_sqs):
     [
         ({"task_acks_late": False}, "task_acks_late", "lost when it fails"),
         ({"task_reject_on_worker_lost": False}, "task_reject_on_worker_lost", "process is killed"),
-        (
-            {"task_acks_on_failure_or_timeout": True},
-            "task_acks_on_failure_or_timeout",
-            "never in the dead letter queue",
-        ),
+        ({"task_acks_on_failure_or_timeout": True}, "task_acks_on_failure_or_timeout", "in the dead letter queue"),
         ({"task": {"acks_late": False}}, "task_acks_late", "all tasks"),
         ({"worker_prefetch_multiplier": 0}, "worker_prefetch_multiplier", "100"),
         ({"task_time_limit": 50_000}, "time limit", "12 h"),
@@ -336,8 +323,8 @@ def test_the_region_s_own_endpoint_is_told_as_such(make_app, start_sqs):
     ],
 )
 def test_a_setting_that_loses_jobs_or_does_nothing_is_told_of(broker, good_queue, make_app, changes, subject, words):
-    report = checkup.check(make_app(broker.endpoint_url, **changes))
-    assert any(words in told for told in found(report, subject)), report.problems
+    problems = checkup.check(make_app(broker.endpoint_url, **changes)).problems
+    assert any(words in str(problem) for problem in problems if problem.subject == subject), problems
 
 
 def test_celery_5_7_s_own_names_for_acknowledging_failures_go_before_the_old_one(broker, good_queue, make_app):
@@ -398,3 +385,16 @@ def test_the_screen_shows_queues_permissions_and_findings_in_columns(broker, goo
     assert re.fullmatch(r"shop +not tried +allowed +allowed +allowed +probably", lines[8])
     assert any(re.fullmatch(r"ok +queue shop +is there; after 4 receives jobs go to dead\.", line) for line in lines)
     assert len(lines) < 40
+
+
+def test_what_a_server_says_begins_no_line_in_a_log(start_sqs, make_app, caplog):
+    forged = (400, {"__type": "com.amazonaws.sqs#Odd", "message": "no\n[2026: INFO/MainProcess] all is well\x1b[2J"})
+    app = make_app(start_sqs(GetQueueUrl=forged).url)
+    assert not any(line.startswith("[2026") for line in checkup.text(checkup.check(app)).split("\n"))
+    with caplog.at_level("INFO"):
+        checkup._log(app, checkup.Shape.of_settings(app.conf))
+    screen, problem = (record for record in caplog.records if record.name == checkup.__name__)
+    assert (screen.levelname, problem.levelname) == ("INFO", "WARNING")
+    assert screen.message.startswith("Self-check: 1 problem\nSQS ")
+    assert "\n" not in problem.message
+    assert "\x1b" not in screen.message + problem.message

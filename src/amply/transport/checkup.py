@@ -308,8 +308,14 @@ def _queue_row(queue: QueueFacts) -> tuple[str, ...]:
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    rows = [tuple(map(_on_one_line, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _on_one_line(told: str) -> str:
+    """Without what would begin a line of its own in a log: some of it was said by servers."""
+    return "".join(character if character.isprintable() else " " for character in told)
 
 
 # At the start of a worker
@@ -333,4 +339,4 @@ def _log(app: Any, shape: Shape) -> None:
     told = "no problems" if not count else "1 problem" if count == 1 else f"{count} problems"
     logger.info("Self-check: %s\n%s", told, text(report))
     for problem in report.problems:
-        logger.warning("Self-check: %s", problem)
+        logger.warning("Self-check: %s", _on_one_line(str(problem)))
