@@ -18,7 +18,7 @@ from amply.transport.faults import Unreachable
 from amply.transport.options import Options
 from amply.transport.queues import Queue, Queues
 from amply.transport.remote import NotBroadcast, Remote, speech
-from amply.transport.sweeping import probe, sweep
+from amply.transport.sweeping import PROBE, probe, sweep
 
 PREFIX = "test-"
 PATIENCE_S = 30.0
@@ -150,9 +150,11 @@ def test_a_command_for_one_worker_goes_to_its_queue_alone(start_worker, connect,
     consumer = other.Consumer(queue.channel)
     consumer.consume()
     assert mailbox.call(["one@here"], "echo", {"word": "x"}, timeout=PATIENCE_S) == [{"one@here": "x"}]
-    (unread,) = [name for name in queues() if "_node_two-here-" in name]
-    url = sqs.get_queue_url(QueueName=unread)["QueueUrl"]
-    assert "Messages" not in sqs.receive_message(QueueUrl=url, WaitTimeSeconds=0)
+    (other_queue,) = [name for name in queues() if "_node_two-here-" in name]
+    url = sqs.get_queue_url(QueueName=other_queue)["QueueUrl"]
+    unread = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages", [])
+    # A worker that starts sends probes to the others.
+    assert {message["Body"] for message in unread} <= {PROBE}
 
 
 def test_a_worker_that_stops_takes_its_queue_with_it(start_worker, queues):
@@ -185,7 +187,7 @@ def test_a_lost_queue_is_made_anew_but_not_while_it_is_still_new(client, clock, 
     box = Box(client, "w", "test-pidbox_celery_node_w_", clock=clock, ids=CountingIds())
     first = box.queue()
     box.lose()
-    assert box.queue() == first
+    assert box.queue() is first
     clock.advance(4)
     box.lose()
     assert box.queue() != first
@@ -314,7 +316,12 @@ def test_events_that_nobody_reads_are_not_sent_and_readers_are_looked_for_now_an
     assert client.requests == {"ListQueues": 1}
     clock.advance(299)
     put(post, 1)
+    post.finish()
     assert client.requests == {"ListQueues": 1}
+    clock.advance(1)
+    put(post, 1)
+    post.finish()
+    assert client.requests == {"ListQueues": 2}
 
 
 def test_events_leave_together_and_in_order(start_post, client, clock, bodies):

@@ -20,7 +20,7 @@ _DEAD_S = 20
 _REPLY_AGE_MS = 3_600_000
 _MOST_PROBED = 10
 # No letter at all: whoever lives takes it and drops it.
-_PROBE = "-"
+PROBE = "-"
 
 
 def probe(client: SqsClient, prefix: str, namespace: str, *, ours: Collection[str], now_ms: int) -> list[str]:
@@ -38,7 +38,7 @@ def probe(client: SqsClient, prefix: str, namespace: str, *, ours: Collection[st
                 delete(client, url)
         probed = [url for _, url in sorted(nodes)[:_MOST_PROBED]]
         for url in probed:
-            client.call("SendMessage", {"QueueUrl": url, "MessageBody": _PROBE})
+            client.call("SendMessage", {"QueueUrl": url, "MessageBody": PROBE})
     except (SqsFault, Unreachable) as error:
         logger.info("Queues of dead workers were not looked for: %s", error)
         return []
