@@ -123,7 +123,7 @@ class Remote:
             boxes.add(box)
         try:
             box.queue()
-        except (SqsFault, Unreachable) as error:
+        except (SqsFault, Unreachable, AmplyError) as error:
             logger.warning("The queue %s could not be made yet: %s", queue, error)
         else:
             if boxes is self._nodes and not self._has_looked:
