@@ -21,6 +21,8 @@ def nothing_configured(monkeypatch, tmp_path):
 @pytest.fixture
 def shop(tmp_path, monkeypatch):
     """Write a module with an app of one queue; gives its name. `lines` are added to it."""
+    # The tasks that other tests' apps share with all apps of the process.
+    monkeypatch.setattr("celery._state._on_app_finalizers", set())
 
     def write(endpoint_url, *lines):
         name = f"shop_{tmp_path.name}".replace("-", "_")

@@ -42,8 +42,10 @@ def nothing_configured(monkeypatch):
 
 
 @pytest.fixture
-def make_app():
+def make_app(monkeypatch):
     """Make an app with settings as they should be, but for the changes; its one task is `shop.ship`."""
+    # The tasks that other tests' apps share with all apps of the process.
+    monkeypatch.setattr("celery._state._on_app_finalizers", set())
     apps = []
 
     def make(endpoint_url, *, task=None, options=None, **changes):
@@ -62,7 +64,6 @@ def make_app():
             "worker_enable_remote_control": False,
         }
         app.conf.update({**good, **changes})
-        # Not shared: it would be a task of the next test's app as well.
         app.task(name="shop.ship", shared=False, **(task or {}))(ship)
         return app
 
@@ -248,8 +249,7 @@ def test_credentials_that_are_refused_are_no_denied_permission(start_sqs, make_a
 
 
 def test_a_clock_that_is_far_from_the_server_s_is_told_of(start_sqs, make_app):
-    report = checkup.check(make_app(start_sqs(date="Sat, 01 Jan 2000 00:00:00 GMT").url))
-    problem = the_problem(report)
+    problem = the_problem(checkup.check(make_app(start_sqs(date="Sat, 01 Jan 2000 00:00:00 GMT").url)))
     assert (problem.level, problem.subject) == ("error", "clock")
     assert "ahead of the server's" in problem.what
 
