@@ -98,7 +98,9 @@ def test_a_header_that_counts_no_runs_is_dropped(attempt):
     ("seconds", "delay_s"),
     [(-5, 0), (0, 0), (0.001, 1), (0.999, 1), (1, 1), (59.1, 60), (899.5, 900), (901, 900), (86_400 * 365, 900)],
 )
-def test_a_time_to_start_becomes_a_delay_of_whole_seconds_up_to_fifteen_minutes_and_never_ends_too_early(seconds, delay_s):
+def test_a_time_to_start_becomes_a_delay_of_whole_seconds_up_to_fifteen_minutes_and_never_ends_too_early(
+    seconds, delay_s
+):
     assert prepared(payload(headers={"eta": eta(seconds)})).members()["DelaySeconds"] == delay_s
 
 

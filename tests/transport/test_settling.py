@@ -192,6 +192,12 @@ def test_a_copy_carries_no_attempts_where_there_were_none(at_work, recorded):
     assert recorded.asked[0][1]["Entries"][0]["MessageAttributes"] == {}
 
 
+def test_a_copy_stays_in_the_group_of_its_message(at_work, recorded):
+    at_work.settler.put(Order("renew", QUEUE, at_work.delivery(1, Attributes={"MessageGroupId": "tenant-7"})))
+    at_work.until(lambda: at_work.deleted)
+    assert recorded.asked[0][1]["Entries"][0]["MessageGroupId"] == "tenant-7"
+
+
 def test_nothing_is_deleted_while_its_copy_was_not_sent(at_work, recorded):
     recorded.answers = [Unreachable("gone")] * 3
     at_work.order("renew", 1)

@@ -25,6 +25,7 @@ class Delivery(Struct, weakref=True, eq=False):
     """A received message.
 
     - `receive_count`: SQS's ApproximateReceiveCount, this receive included.
+    - `group_id`: whose message it is, on a FIFO queue or a fair one.
     - `carried_attempts`: runs that failed before SQS began to count for this copy of the message.
     - `leased_until_ms`: the moment (elapsed clock) when SQS gives it to somebody else.
     - `is_started`: Celery has begun to run it. `is_lost`: the lease ran out; it must not be acknowledged.
@@ -41,6 +42,7 @@ class Delivery(Struct, weakref=True, eq=False):
     received_ms: int
     leased_until_ms: int
     priority: int = 0
+    group_id: str | None = None
     payload: dict[str, Any] | None = None
     pointer: str | None = None
     is_started: bool = False
@@ -93,6 +95,7 @@ def received(queue: Queue, message: Mapping[str, Any], *, now_ms: int, lease_s: 
         carried_attempts=_number(_mapping(attributes.get(ATTEMPTS)).get("StringValue")),
         received_ms=now_ms,
         leased_until_ms=now_ms + lease_s * 1000,
+        group_id=system["MessageGroupId"] if isinstance(system.get("MessageGroupId"), str) else None,
     )
 
 

@@ -48,6 +48,10 @@ class Unreachable(ConnectionError):
     """
 
 
+class TimedOut(Unreachable):
+    """The connection stood, or was being made, and nothing came in time: other requests may hang as well."""
+
+
 class Aborted(Unreachable):
     """Somebody called `Connection.abort`."""
 

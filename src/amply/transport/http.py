@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import botocore.httpsession
 
 from amply.clock import Clock, SystemClock
-from amply.transport.faults import Aborted, Unreachable
+from amply.transport.faults import Aborted, TimedOut, Unreachable
 
 CONNECT_TIMEOUT_S = 5.0
 # Ten messages of 1 MiB, escaped in JSON.
@@ -108,7 +108,8 @@ class Connection:
         except (_Broken, OSError) as error:
             if self._is_aborted:
                 raise Aborted(f"{self._url}: the request was aborted") from error
-            raise Unreachable(f"{self._url}: {_reason(error, timeout_s)}") from error
+            failure = TimedOut if isinstance(error, TimeoutError) else Unreachable
+            raise failure(f"{self._url}: {_reason(error, timeout_s)}") from error
         finally:
             # Whatever got us here, a signal's exception in the middle of an answer too, half an exchange is not kept.
             self._end(keep=whole)

@@ -50,6 +50,7 @@ class Intake:
         self.client = client
         self.queues = queues
         self.options = options
+        self.clock = clock
         self.concurrency: Callable[[], int | None] = lambda: None
         self.verdicts = Verdicts(client, queues, options, clock, payloads, distrust=self.distrust_polls)
         self.opening = Opening(options, clock, payloads, wall_ms=wall_ms)
@@ -256,9 +257,12 @@ class Intake:
                     self._granted[queue] = ask
                     condition.notify()
 
-    def arrived(self, queue: Queue, ask: Ask, messages: Sequence[Mapping[str, Any]]) -> None:
+    def arrived(
+        self, queue: Queue, ask: Ask, messages: Sequence[Mapping[str, Any]], *, received_ms: int | None = None
+    ) -> None:
         """What a poll has brought."""
-        verdicts = [self.opening.open(queue, message, self.verdicts.max_receive_count(queue)) for message in messages]
+        most = self.verdicts.max_receive_count(queue)
+        verdicts = [self.opening.open(queue, message, most, received_ms=received_ms) for message in messages]
         self.verdicts.hold(verdict.delivery for verdict in verdicts)
         good = [verdict.delivery for verdict in verdicts if verdict.is_good]
         with self._lock:

@@ -13,15 +13,15 @@ from itertools import islice
 from amply.clock import Clock
 from amply.transport.client import SqsClient
 from amply.transport.delivery import Delivery
-from amply.transport.faults import SqsFault, Unreachable
+from amply.transport.faults import SqsFault, TimedOut, Unreachable
 from amply.transport.options import LONGEST_VISIBILITY_S
 from amply.transport.turns import MOST_AT_ONCE
 
 logger = logging.getLogger(__name__)
 
-# Two extensions may fail before a lease ends.
+# Two extensions may fail before a lease ends; so a request that hangs must end in time for another.
 _EXTENSIONS_A_LEASE = 3
-_REQUEST_TIMEOUT_S = 5.0
+_LONGEST_REQUEST_S = 5.0
 # SQS began to count when it gave the message, and what is asked of it takes its time to get there.
 _MARGIN_S = 5
 
@@ -32,6 +32,7 @@ class Leases:
     def __init__(self, clock: Clock, lease_s: int) -> None:
         self._clock = clock
         self.lease_s = lease_s
+        self.request_timeout_s = min(_LONGEST_REQUEST_S, lease_s / (2 * _EXTENSIONS_A_LEASE))
         self._lock = threading.Lock()
         self._held: set[Delivery] = set()
 
@@ -148,7 +149,9 @@ class LeaseKeeper(threading.Thread):
             if not entries:
                 return
             answer = self._client.call(
-                "ChangeMessageVisibilityBatch", {"QueueUrl": url, "Entries": entries}, timeout_s=_REQUEST_TIMEOUT_S
+                "ChangeMessageVisibilityBatch",
+                {"QueueUrl": url, "Entries": entries},
+                timeout_s=self._leases.request_timeout_s,
             )
             for entry in answer.get("Successful") or ():
                 index = int(entry["Id"])
@@ -158,7 +161,7 @@ class LeaseKeeper(threading.Thread):
                 logger.warning("The lease of %s was not extended: %s", delivery, entry.get("Message") or entry["Code"])
         except (SqsFault, Unreachable) as error:
             logger.warning("%d leases were not extended, they are tried again: %s", len(batch), error)
-            if isinstance(error, Unreachable):
+            if isinstance(error, TimedOut):
                 self._distrust()
         finally:
             for delivery in batch:

@@ -51,9 +51,20 @@ class Opening:
         self._clock = clock
         self._payloads = payloads
 
-    def open(self, queue: Queue, message: Mapping[str, Any], max_receive_count: int | None) -> Verdict:
-        """The verdict on a message as ReceiveMessage gives it. Never raises for what is in a message."""
-        delivery = received(queue, message, now_ms=self._clock.now_ms(), lease_s=self._options.lease_seconds)
+    def open(
+        self,
+        queue: Queue,
+        message: Mapping[str, Any],
+        max_receive_count: int | None,
+        *,
+        received_ms: int | None = None,
+    ) -> Verdict:
+        """The verdict on a message as ReceiveMessage gives it, by default just now.
+
+        Never raises for what is in a message.
+        """
+        now_ms = self._clock.now_ms() if received_ms is None else received_ms
+        delivery = received(queue, message, now_ms=now_ms, lease_s=self._options.lease_seconds)
         try:
             delivery.payload = payload = self._payload(delivery)
         except envelope.Unreadable as unreadable:
@@ -79,6 +90,7 @@ class Opening:
                 headers.pop("eta", None)
         headers["receive_count"] = delivery.receive_count
         headers["attempt"] = delivery.attempt
+        headers["message_id"] = delivery.message_id
         return Verdict(delivery, is_good=True)
 
     def _payload(self, delivery: Delivery) -> dict[str, Any]:

@@ -29,7 +29,7 @@ OWN_ATTRIBUTES_MAX = 8
 SURELY_FITS_BYTES = 200 * 1024
 
 # What delivery puts in, for the task to read; a copy of the message must not carry them.
-_DELIVERY_HEADERS = ("attempt", "receive_count")
+_DELIVERY_HEADERS = ("attempt", "receive_count", "message_id")
 # What asks for something at sending. It is not part of the job: a copy that carried the delay would wait again, and one
 # with the same deduplication id would be dropped.
 _SENDING_PROPERTIES = ("message_attributes", "delay_seconds", "DelaySeconds", "MessageDeduplicationId")

@@ -17,7 +17,7 @@ from amply.clock import Clock
 from amply.transport.backoff import Backoff
 from amply.transport.client import SqsClient
 from amply.transport.delivery import Delivery
-from amply.transport.faults import SqsFault, Transient, Unreachable
+from amply.transport.faults import SqsFault, TimedOut, Transient, Unreachable
 from amply.transport.leases import Leases
 from amply.transport.publishing import ATTEMPTS, DELAY_S_MAX
 from amply.transport.queues import Queue
@@ -26,7 +26,6 @@ from amply.transport.turns import MOST_AT_ONCE
 logger = logging.getLogger(__name__)
 
 LINGER_S = 0.02
-_REQUEST_TIMEOUT_S = 5.0
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 # Beyond so many orders that SQS does not take, the oldest are given up: their messages come back by themselves.
@@ -209,7 +208,8 @@ class Settler(threading.Thread):
         try:
             again = self._request(lane.kind, orders) if orders else []
         except Unreachable as error:
-            self._distrust()
+            if isinstance(error, TimedOut):
+                self._distrust()
             logger.warning("%d orders (%s) wait: %s", len(orders), lane.kind, error)
             again = self._worth_another_try(orders)
         except Transient as error:
@@ -259,14 +259,15 @@ class Settler(threading.Thread):
             attributes = {name: value for name, value in delivery.attributes.items() if name != ATTEMPTS}
             if order.attempts:
                 attributes[ATTEMPTS] = {"DataType": "Number", "StringValue": str(order.attempts)}
-            entries.append(
-                {
-                    "Id": str(index),
-                    "MessageBody": delivery.body,
-                    "DelaySeconds": min(DELAY_S_MAX, order.seconds),
-                    "MessageAttributes": attributes,
-                }
-            )
+            entry = {
+                "Id": str(index),
+                "MessageBody": delivery.body,
+                "DelaySeconds": min(DELAY_S_MAX, order.seconds),
+                "MessageAttributes": attributes,
+            }
+            if delivery.group_id is not None:
+                entry["MessageGroupId"] = delivery.group_id
+            entries.append(entry)
         done, again = self._batch("SendMessageBatch", orders, entries)
         # Only now: between the two there is a moment with both copies, never one with none.
         for order in done:
@@ -282,7 +283,7 @@ class Settler(threading.Thread):
     ) -> tuple[list[Order], list[Order]]:
         """Those that SQS took, and those to try again. What it refuses for good is let go."""
         members = {"QueueUrl": orders[0].queue.url, "Entries": entries}
-        answer = self._client.call(action, members, timeout_s=_REQUEST_TIMEOUT_S)
+        answer = self._client.call(action, members, timeout_s=self._leases.request_timeout_s)
         again, refused = [], set()
         for entry in answer.get("Failed") or ():
             index = int(entry["Id"])
