@@ -4,7 +4,7 @@ import pytest
 
 from amply.clock import ManualClock
 from amply.transport.delivery import received
-from amply.transport.faults import Unreachable
+from amply.transport.faults import TimedOut
 from amply.transport.leases import LeaseKeeper, Leases
 from amply.transport.queues import Queue
 
@@ -114,7 +114,7 @@ def test_the_keeper_extends_ten_at_once_by_queue(keeping, recorded, time):
 
 
 def test_an_extension_that_fails_is_tried_again_and_polls_are_distrusted(keeping, recorded, time):
-    recorded.answers = [Unreachable("nobody there")]
+    recorded.answers = [TimedOut("nothing came")]
     delivery = held(keeping, time)
     time.advance(1)
     recorded.wait_for(2)

@@ -8,7 +8,7 @@ import pytest
 from amply.clock import ManualClock
 from amply.transport import settling
 from amply.transport.delivery import received
-from amply.transport.faults import SqsFault, Transient, Unreachable
+from amply.transport.faults import SqsFault, TimedOut, Transient, Unreachable
 from amply.transport.leases import Leases
 from amply.transport.queues import Queue
 from amply.transport.settling import Order, Settler
@@ -134,8 +134,9 @@ def test_a_delete_is_tried_for_as_long_as_it_takes(at_work, recorded, error):
     assert at_work.time.now_ms() > 120_000, "the lease is long over"
 
 
-def test_only_who_was_not_reached_is_distrusted(at_work, recorded):
-    recorded.answers = [Unreachable("gone"), Transient("DeleteMessageBatch", 503, "Unavailable", "busy")]
+def test_only_who_does_not_answer_in_time_is_distrusted(at_work, recorded):
+    busy = Transient("DeleteMessageBatch", 503, "Unavailable", "busy")
+    recorded.answers = [TimedOut("nothing came"), Unreachable("gone"), busy]
     at_work.order("delete", 1)
     at_work.until(lambda: at_work.deleted, step_s=1)
     assert at_work.distrusted == [1]

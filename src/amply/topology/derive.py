@@ -13,7 +13,7 @@ from amply.topology.model import DEFAULT_CELERY_QUEUE, Queue, Topology, WorkerSe
 # Our own transport by name; this room must not import it.
 _TRANSPORT = "amply.transport:Transport"
 # For stock kombu, should a worker use it with these settings; our transport has no use for it. It adds up to this to an
-# empty poll, and 5.7 waits this long before it looks again after it was full: 1 s would mean `concurrency` jobs a second.
+# empty poll, and 5.7 waits this long before it looks again after it was full: 1 s is `concurrency` jobs a second.
 _POLLING_INTERVAL_S = 0
 
 
@@ -89,9 +89,6 @@ def celery_settings(topology: Topology, *, endpoint_url: str | None) -> dict[str
         # Celery 5.6 has this setting only; 5.7 also has one for each case, and falls back on this one.
         "task_acks_on_failure_or_timeout": False,
         "worker_prefetch_multiplier": 1,
-        # Both need fanout queues, which SQS has not: with predefined queues kombu raises for each of them.
-        "worker_enable_remote_control": False,
-        "worker_send_task_events": False,
     }
 
 

@@ -24,6 +24,8 @@ _REGION_OF_A_NAMED_ENDPOINT = "us-east-1"
 RENEWAL_MS = 5_000
 # Read beside botocore's own variables, only to notice that an endpoint was configured since the last look.
 _CONFIGURED_URL = ("endpoint_url", ["AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL"], None, None)
+# AWS's other SDKs and its containers know the region by the first name, botocore only by the second.
+_REGION = ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)
 _CLOCK: Final = SystemClock()
 # What botocore raises when a source of credentials fails; among them RuntimeError for a refresh that brought expired
 # ones, and the operating system's and JSON's errors of a `credential_process`.
@@ -138,7 +140,7 @@ def resolve(
 
     Raises AmplyError if there is neither an endpoint nor a region, or the endpoint is no URL of a host.
     """
-    session = botocore.session.Session(session_vars={"configured_url": _CONFIGURED_URL})
+    session = botocore.session.Session(session_vars={"configured_url": _CONFIGURED_URL, "region": _REGION})
     named = endpoint_url or (hostname and _url("https" if ssl else "http", hostname, port))
     try:
         region = region or session.get_config_variable("region")

@@ -35,6 +35,8 @@ CREDENTIAL_CODES = frozenset(
         "CredentialsUnavailable",  # ours: the place the credentials come from did not answer
     }
 )
+# The role may not do it. The status does not tell: AWS says 403 for credentials too, and 400 in some JSON services.
+_DENIED = {"AccessDenied", "AccessDeniedException", "KmsAccessDenied", "KMS.AccessDeniedException"}
 _PASSING_CODES = _THROTTLING | _AILING | CREDENTIAL_CODES
 # 408: the request came too slowly; 429: too many of them. Proxies say so without an SQS code.
 _PASSING_STATUSES = {408, 429}
@@ -69,6 +71,11 @@ class SqsFault(Exception):
         self.status = status
         self.code = code
         self.message = message
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether SQS says that the role may not do it, and not something about the credentials themselves."""
+        return self.code in _DENIED
 
     def __str__(self) -> str:
         return f"{self.action} failed: {self.code}: {self.message}"

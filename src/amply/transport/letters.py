@@ -156,7 +156,7 @@ class Mailbox(Receiver):
                 if is_missing(error):
                     self._source.lose()
                 self._pause(error)
-                if error.status == 403:
+                if error.is_denied:
                     self._is_ending.wait(_REFUSED_PAUSE_S)
             except (Unreachable, AmplyError) as error:
                 self._pause(error)

@@ -23,8 +23,6 @@ _TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 3.0
 # Whoever gives attributes asks for a queue that may be created.
 _OWN = {"MessageRetentionPeriod": "1209600"}
-_DENIED = {"AccessDenied", "AccessDeniedException", "KmsAccessDenied", "KMS.AccessDeniedException"}
-
 # "probably": SQS answered as to somebody who is allowed, but might have looked at the request before the permission.
 Permission = Literal["allowed", "probably", "denied", "unknown", "not tried"]
 
@@ -164,15 +162,10 @@ def may_list(client: SqsClient) -> Permission:
     return "allowed"
 
 
-def is_denied(fault: SqsFault) -> bool:
-    """Whether SQS says that the role may not do it, and not something about the credentials themselves."""
-    return fault.code in _DENIED
-
-
 def _not_seen(facts: QueueFacts, fault: SqsFault, action: str) -> QueueFacts:
     if is_missing(fault):
         return replace(facts, state="missing", told="SQS knows no queue of this name")
-    if not is_denied(fault):
+    if not fault.is_denied:
         raise fault
     return replace(facts, state="unseen", told=str(fault), permissions={action: "denied"})
 
@@ -232,6 +225,6 @@ def _probe(client: SqsClient, queue: Queue, action: str) -> Permission:
 
 
 def _judged(fault: SqsFault, codes: set[str], permission: Permission) -> Permission:
-    if is_denied(fault):
+    if fault.is_denied:
         return "denied"
     return permission if fault.code in codes else "unknown"

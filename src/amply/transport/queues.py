@@ -127,7 +127,7 @@ class Queues:
         try:
             answer = self._client.call("GetQueueAttributes", {"QueueUrl": queue.url, "AttributeNames": names})
         except SqsFault as fault:
-            if fault.status != 403:
+            if not fault.is_denied:
                 raise
             return Limits()
         found = answer.get("Attributes") or {}

@@ -216,9 +216,9 @@ class Settler(threading.Thread):
             logger.warning("%d orders (%s) wait: %s", len(orders), lane.kind, error)
             again = self._worth_another_try(orders)
         except SqsFault as error:
-            hint = f"; the role may lack sqs:{error.action.removesuffix('Batch')}" if error.status == 403 else ""
+            hint = f"; the role may lack sqs:{error.action.removesuffix('Batch')}" if error.is_denied else ""
             logger.error("%d orders (%s) were refused: %s%s", len(orders), lane.kind, error, hint)  # noqa: TRY400
-            may_pass = error.status == 403 and lane.kind != "renew"
+            may_pass = error.is_denied and lane.kind != "renew"
             again = self._worth_another_try(orders) if may_pass else self._without(orders)
         return extending + again
 
