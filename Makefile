@@ -21,8 +21,9 @@ check: ## format, lint and types; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Tests with real workers mostly wait for them, so several files are run at a time.
 pytest: ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 contract: install ## those of what the transport asks of celery and kombu, 5.7 and 5.6
 	$(BIN)/python -m pytest tests/contract

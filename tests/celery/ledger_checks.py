@@ -18,6 +18,7 @@ class Run:
     queue: str
     receive_count: int | None
     attempt: int | None
+    message: str | None
     pid: int
     parent: int
     started_ns: int

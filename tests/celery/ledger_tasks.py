@@ -82,6 +82,7 @@ def moment(task, what, number):
         "queue": request.delivery_info["routing_key"],
         "receive_count": getattr(request, "receive_count", None),
         "attempt": getattr(request, "attempt", None),
+        "message": getattr(request, "message_id", None),
         "pid": os.getpid(),
         "parent": os.getppid(),
         "at_ns": time.monotonic_ns(),

@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
+import boto3
 import pytest
+from celery import _state
 
 HERE = Path(__file__).resolve().parent
 
@@ -23,6 +25,10 @@ def aws_variables(broker, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
     monkeypatch.setattr(transport, "_clients", {})
+    # It would keep these credentials for whoever asks for a client later.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    # A task of an app on a page is offered to every app that this process makes later.
+    monkeypatch.setattr(_state, "_on_app_finalizers", set(_state._on_app_finalizers))
     yield
     for client in transport._clients.values():
         client.close()

@@ -5,12 +5,13 @@ Knows kombu's virtual channels; must not know how requests are made or when.
 
 import logging
 from collections.abc import Mapping
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import virtual
 from kombu.transport.virtual.base import queue_declare_ok_t  # type: ignore[attr-defined]
 
-from amply.ids import RandomIds
+from amply.ids import secret
 from amply.transport import batch, remote
 from amply.transport import message as messages
 from amply.transport.delivery import Cause, Delivery
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_ids = RandomIds()
+# Tags name deliveries within a channel. A counter's next is one step even among threads.
+_tags = count(1)
 
 
 class Channel(virtual.Channel):
@@ -87,7 +89,7 @@ class Channel(virtual.Channel):
 
     def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
         """Declare a queue. SQS is asked only for what has to exist at once, or for the count (`passive`)."""
-        queue = queue or f"amq.gen-{_ids.message_id()}"
+        queue = queue or f"amq.gen-{secret(16).hex()}"
         if passive:
             return queue_declare_ok_t(queue, self._size(queue), 0)
         self._new_queue(queue, **kwargs)
@@ -201,11 +203,11 @@ class Channel(virtual.Channel):
 
     def _letter(self, payload: Mapping[str, Any]) -> messages.Message:
         self._transport.remote.heard(payload)
-        properties = {**payload["properties"], "delivery_tag": _ids.message_id()}
+        properties = {**payload["properties"], "delivery_tag": str(next(_tags))}
         return messages.Message({**payload, "properties": properties}, channel=self)
 
     @staticmethod
     def _tagged(delivery: Delivery) -> dict[str, Any]:
         payload = delivery.payload or {}
-        payload["properties"]["delivery_tag"] = _ids.message_id()
+        payload["properties"]["delivery_tag"] = str(next(_tags))
         return payload
