@@ -51,6 +51,7 @@ def test_queues(aws):
         "amply-celery-dlq",
         "amply-celery-high",
         "amply-celery-low",
+        "amply-telemetry",
         "work",
     ]
     assert aws("set-queue-attributes", "--queue-url", url, "--attributes", "DelaySeconds=0") is None

@@ -19,7 +19,7 @@ class Worker:
         # Fourteen hours ahead of UTC, where a change of time zone overflows first.
         self.app.conf.update(timezone="Pacific/Kiritimati", task_acks_late=True)
 
-        @self.app.task(name=TASK)
+        @self.app.task(name=TASK, shared=False)  # a shared one would be offered to every app made later
         def dispatch_webhook(*args: Any, **kwargs: Any) -> None: ...
 
         self.outcome = ""

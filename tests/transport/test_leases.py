@@ -24,6 +24,30 @@ def held(leases, time, number=1, queue=QUEUE):
     return delivery
 
 
+def test_a_message_was_given_when_its_answer_came(time):
+    leases = Leases(time, lease_s=10)
+    asked_ms = time.now_ms()
+    for _ in range(20):
+        time.advance(1)
+        leases.beat()
+    assert leases.given_ms(asked_ms) == time.now_ms()
+
+
+@pytest.mark.parametrize("first", ["the keeper", "the poller"])
+def test_a_message_may_have_been_given_all_the_while_that_the_process_stood_still(time, first):
+    leases = Leases(time, lease_s=10)
+    asked_ms = time.now_ms()
+    time.advance(1)
+    leases.beat()
+    stopped_ms = time.now_ms()
+    time.advance(30)
+    if first == "the keeper":
+        leases.beat()
+    assert leases.given_ms(asked_ms) == stopped_ms
+    assert leases.given_ms(stopped_ms + 500) == stopped_ms + 500
+    assert leases.given_ms(time.now_ms()) == time.now_ms()
+
+
 @pytest.fixture
 def keeping(recorded, time):
     """A keeper at work; its clock is the test's."""

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 # Two extensions may fail before a lease ends; so a request that hangs must end in time for another.
 _EXTENSIONS_A_LEASE = 3
 _LONGEST_REQUEST_S = 5.0
+# A thread that wakes so much later than it wanted was not just waiting for a processor.
+_LATE_MS = 1_000
 # SQS began to count when it gave the message, and what is asked of it takes its time to get there.
 _MARGIN_S = 5
 
@@ -32,6 +34,10 @@ class Leases:
     def __init__(self, clock: Clock, lease_s: int) -> None:
         self._clock = clock
         self.lease_s = lease_s
+        # Often enough to extend within a tenth of a lease of when it is due.
+        self.tick_s = min(1.0, lease_s / 10)
+        self._beat_ms = clock.now_ms()
+        self._stopped_ms = self._resumed_ms = 0
         self.request_timeout_s = min(_LONGEST_REQUEST_S, lease_s / (2 * _EXTENSIONS_A_LEASE))
         self._lock = threading.Lock()
         self._held: set[Delivery] = set()
@@ -79,6 +85,22 @@ class Leases:
         with self._lock:
             delivery.is_settling = True
 
+    def given_ms(self, asked_ms: int) -> int:
+        """When SQS gave, at the earliest that has to be reckoned with, what was asked for then and has come now.
+
+        That is now; but a process that was stopped reads its answer long after it was given.
+        """
+        self.beat()
+        return max(asked_ms, self._stopped_ms) if asked_ms < self._resumed_ms else self._clock.now_ms()
+
+    def beat(self) -> None:
+        """This process runs. If it has not said so for too long, it was stopped in between."""
+        now_ms = self._clock.now_ms()
+        with self._lock:
+            if now_ms - self._beat_ms > self.tick_s * 1000 + _LATE_MS:
+                self._stopped_ms, self._resumed_ms = self._beat_ms, now_ms
+            self._beat_ms = now_ms
+
     def longest_hidden_s(self, delivery: Delivery) -> int:
         """For how long SQS can still hide it: no longer than twelve hours after its receive."""
         cap_ms = delivery.received_ms + (LONGEST_VISIBILITY_S - _MARGIN_S) * 1000
@@ -112,8 +134,6 @@ class LeaseKeeper(threading.Thread):
         self._leases = leases
         self._distrust = distrust
         self._stopping = threading.Event()
-        # Often enough to extend within a tenth of a lease of when it is due.
-        self._tick_s = min(1.0, leases.lease_s / 10)
 
     def stop(self) -> None:
         """End as soon as nothing is held."""
@@ -122,7 +142,8 @@ class LeaseKeeper(threading.Thread):
     def run(self) -> None:
         """The thread."""
         while not (self._stopping.is_set() and not len(self._leases)):
-            time.sleep(self._tick_s)
+            time.sleep(self._leases.tick_s)
+            self._leases.beat()
             try:
                 self._extend_all(self._leases.take_due())
             except Exception:  # a lease that is not extended is lost, and said so; the others go on

@@ -26,8 +26,6 @@ _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 3.0
 # An answer that is later than this after the end of its wait is not coming.
 _GRACE_S = 3.0
-# SQS has given its answer by this long after the end of the wait; leases are counted from then at the latest.
-_ON_THE_WAY_S = 2.0
 # After trouble the polls are short, until one is answered: the next trouble is noticed soon.
 _CAREFUL_WAIT_S = 2
 
@@ -133,9 +131,8 @@ class Poller(Receiver):
         queue = self._intake.queues.get(self._queue_name)
         self._intake.queues.limits(queue)
         wait_s = self._intake.options.wait_time_seconds if ask.waits else 0
-        clock = self._intake.clock
-        latest_ms = clock.now_ms() + round((wait_s + _ON_THE_WAY_S) * 1000)
+        leases = self._intake.verdicts.leases
+        asked_ms = leases.now_ms()
         messages = self._receive(queue, ask.messages, wait_s, self._intake.options.lease_seconds)
         self._answered()
-        # A process that was stopped meanwhile reads the answer long after SQS gave it: the lease began then.
-        self._intake.arrived(queue, ask, messages, received_ms=min(clock.now_ms(), latest_ms))
+        self._intake.arrived(queue, ask, messages, received_ms=leases.given_ms(asked_ms))
