@@ -21,9 +21,9 @@ check: ## format, lint and types; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Tests with real workers mostly wait for them, so several files are run at a time.
+# Tests with real workers mostly wait for them, so they are run beside the others.
 pytest: ## all tests
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 contract: install ## those of what the transport asks of celery and kombu, 5.7 and 5.6
 	$(BIN)/python -m pytest tests/contract

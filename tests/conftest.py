@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
@@ -26,6 +27,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", default=100, type=int, help="How often the kill loop kills the broker (default 100).")
     parser.addoption("--fault-seconds", default=2.0, type=float, help="How long each fault meets a worker (default 2).")
     parser.addoption("--chaos-seconds", default=15.0, type=float, help="How long workers are killed (default 15).")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with real workers mostly wait: under xdist they run in a process of their own, beside all others."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        item.add_marker(pytest.mark.xdist_group("workers" if folder in {"celery", "crash"} else "others"))
 
 
 class RunningBroker:

@@ -60,8 +60,11 @@ def test_with_all_children_busy_every_high_job_starts_before_any_celery_job(orde
     gate.touch()
     wait_until_done(ordered, [*LOW_JOBS[:100], *HIGH_JOBS])
     started = [run.queue for run in ordered.found() if run.number >= 0]
-    # Not one exception: the children were full when the `celery` jobs came, so none of them was received before.
-    assert started == ["high"] * len(HIGH_JOBS) + ["celery"] * 100
+    # The children were full when the `celery` jobs came, so none of them was received before. Jobs that were handed to
+    # different children one right after the other may note their starts in either order.
+    certain = len(HIGH_JOBS) - (CHILDREN - 1)
+    assert started[:certain] == ["high"] * certain
+    assert started[: len(HIGH_JOBS) + CHILDREN - 1].count("high") == len(HIGH_JOBS)
 
 
 def test_high_jobs_that_arrive_among_500_celery_jobs_are_next(ordered):

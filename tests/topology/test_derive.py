@@ -9,6 +9,7 @@ from kombu import pools
 from kombu.transport.SQS import Channel
 
 from amply.broker.sqs.attributes import redrive_policy, validate
+from amply.jobs.celery_app import app as jobs_app
 from amply.topology import derive
 from amply.topology.load import load
 
@@ -50,6 +51,7 @@ def app():
     yield celery
     celery.close()
     pools.reset()  # kombu keeps them by settings, not by app
+    jobs_app.amqp._producer_pool = jobs_app._pool = None  # it has them from there
 
 
 @pytest.fixture
