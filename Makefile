@@ -21,9 +21,9 @@ check: ## format, lint and types; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Tests with real workers mostly wait for them, so they are run beside the others.
+# Three kinds side by side (tests/conftest.py): tests with real workers and commands mostly wait for them.
 pytest: ## all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
 
 contract: install ## those of what the transport asks of celery and kombu, 5.7 and 5.6
 	$(BIN)/python -m pytest tests/contract

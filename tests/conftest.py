@@ -30,10 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with real workers mostly wait: under xdist they run in a process of their own, beside all others."""
+    """Under xdist three kinds run side by side: those with real workers, which mostly wait, commands, and the rest."""
+    kinds = {"celery": "workers", "crash": "workers"} | dict.fromkeys(("bench", "cli", "compat", "contract"), "commands")
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(pytest.mark.xdist_group("workers" if folder in {"celery", "crash"} else "others"))
+        item.add_marker(pytest.mark.xdist_group(kinds.get(folder, "rest")))
 
 
 class RunningBroker:
