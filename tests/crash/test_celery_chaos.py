@@ -210,7 +210,8 @@ def test_no_job_is_lost_and_none_repeated_without_a_cause_while_workers_and_brok
     assert not_ended(found, sender.sent) - buried == set()
     assert sender.doomed - buried == set()
     assert not causeless, "\n".join(f"{run}\n{again}" for run, again in causeless)
-    assert all(len(runs) <= RECEIVES_MAX for runs in by_number.values())
+    # A worker that was killed while it gave a message back leaves two, and each has its runs; a copy carries the count.
+    assert all(run.attempt is not None and run.attempt <= RECEIVES_MAX for run in found)
     # A quiet run would prove nothing.
     assert len(chaos.deeds) >= 3
     assert len(found) > 100
