@@ -3,7 +3,6 @@
 Knows kombu's virtual channels; must not know how requests are made or when.
 """
 
-import logging
 from collections.abc import Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -21,8 +20,6 @@ from amply.transport.publishing import label_of, prepare
 if TYPE_CHECKING:
     from amply.transport.boxes import Box
     from amply.transport.transport import Transport
-
-logger = logging.getLogger(__name__)
 
 # Tags name deliveries within a channel. A counter's next is one step even among threads.
 _tags = count(1)

@@ -17,8 +17,8 @@ from botocore.exceptions import BotoCoreError
 from msgspec import Struct
 
 from amply.errors import AmplyError
-from amply.transport import findings, settings_findings
-from amply.transport.endpoint import Endpoint, GivenCredentials, resolve
+from amply.transport import findings, pool, settings_findings
+from amply.transport.endpoint import Endpoint, GivenCredentials
 from amply.transport.faults import SqsFault, Unreachable
 from amply.transport.findings import Finding, days
 from amply.transport.options import Options
@@ -82,9 +82,8 @@ class Shape(Struct, frozen=True):
     @classmethod
     def of_worker(cls, consumer: Any) -> "Shape":
         """The shape of a running worker."""
-        worker, pool = consumer.controller, consumer.pool
-        processes = pool.num_processes if pool.uses_semaphore else pool.limit
-        return cls(processes, worker.prefetch_multiplier, worker.time_limit, worker.soft_time_limit)
+        worker = consumer.controller
+        return cls(pool.size(consumer.pool) or 1, worker.prefetch_multiplier, worker.time_limit, worker.soft_time_limit)
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -115,7 +114,7 @@ def check(app: Any, *, connection: Any = None, shape: Shape | None = None) -> Re
             hint="Set broker_transport = 'amply.transport:Transport', or a broker_url that begins with amply://",
         )
     options = Options.read(broker.transport_options)
-    endpoint = _endpoint(broker, options)
+    endpoint = broker.transport.endpoint()
     place = _place(broker, options, endpoint)
     queues: list[QueueFacts] = []
     found: list[Finding] = []
@@ -146,18 +145,6 @@ def _of_settings(app: Any, options: Options, given: Mapping[str, Any], shape: Sh
     yield from settings_findings.of_routes(conf.task_routes, tasks, app.amqp.queues if conf.task_queues else ())
     yield from _of_results(app)
     yield from _of_payloads(options)
-
-
-def _endpoint(broker: Any, options: Options) -> Endpoint:
-    return resolve(
-        hostname=broker.hostname,
-        port=broker.port,
-        userid=broker.userid,
-        password=broker.password,
-        ssl=options.is_secure or bool(broker.ssl),
-        region=options.region,
-        endpoint_url=options.endpoint_url,
-    )
 
 
 def _place(broker: Any, options: Options, endpoint: Endpoint) -> Place:

@@ -148,7 +148,8 @@ class Intake:
         """Hand over what there are free slots for, the highest priority first; gives how many messages that were."""
         if self._is_feeding:
             return 0
-        self.start()
+        if not self._is_started:
+            self.start()
         self._is_feeding = True
         handed = 0
         try:
@@ -161,7 +162,8 @@ class Intake:
 
     def read_letter(self) -> bool:
         """Give one letter to its reader; whether there was one. Never from within a verdict: a command may raise."""
-        self.start()
+        if not self._is_started:
+            self.start()
         return self._letters.read_one()
 
     def _next_ready(self) -> Delivery | None:
@@ -257,10 +259,8 @@ class Intake:
                     self._granted[queue] = ask
                     condition.notify()
 
-    def arrived(
-        self, queue: Queue, ask: Ask, messages: Sequence[Mapping[str, Any]], *, received_ms: int | None = None
-    ) -> None:
-        """What a poll has brought."""
+    def arrived(self, queue: Queue, ask: Ask, messages: Sequence[Mapping[str, Any]], *, received_ms: int) -> None:
+        """What a poll has brought, given by SQS at `received_ms`."""
         most = self.verdicts.max_receive_count(queue)
         verdicts = [self.opening.open(queue, message, most, received_ms=received_ms) for message in messages]
         self.verdicts.hold(verdict.delivery for verdict in verdicts)

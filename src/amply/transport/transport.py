@@ -4,9 +4,7 @@ Knows kombu's and Celery's loops; must not know what a message says.
 """
 
 import atexit
-import logging
 import select
-import threading
 import weakref
 from collections.abc import Callable
 from functools import cached_property
@@ -20,7 +18,7 @@ from amply.transport import worker
 from amply.transport.batch import Failure, send_batch
 from amply.transport.channel import Channel
 from amply.transport.client import SqsClient
-from amply.transport.endpoint import resolve
+from amply.transport.endpoint import Endpoint, resolve
 from amply.transport.faults import CHANNEL_ERRORS, CONNECTION_ERRORS
 from amply.transport.intake import Intake
 from amply.transport.options import Options
@@ -29,10 +27,7 @@ from amply.transport.publishing import Outgoing
 from amply.transport.queues import Queues
 from amply.transport.remote import Remote, remote_for
 
-logger = logging.getLogger(__name__)
-
 _clients: dict[tuple[object, ...], SqsClient] = {}
-_clients_lock = threading.Lock()
 
 
 class Transport(virtual.Transport):
@@ -74,22 +69,21 @@ class Transport(virtual.Transport):
             *(broker.hostname, broker.port, broker.userid, broker.password),
             *(options.is_secure or bool(broker.ssl), options.region, options.endpoint_url),
         )
-        with _clients_lock:
-            known = _clients.get(key)
-            if known is None:
-                hostname, port, userid, password, is_secure, region, endpoint_url = key
-                known = _clients[key] = SqsClient(
-                    resolve(
-                        hostname=hostname,
-                        port=port,
-                        userid=userid,
-                        password=password,
-                        ssl=is_secure,
-                        region=region,
-                        endpoint_url=endpoint_url,
-                    )
-                )
-            return known
+        # Without a lock, which a fork could leave locked: of two made at once, both use the first.
+        return _clients.get(key) or _clients.setdefault(key, SqsClient(self.endpoint()))
+
+    def endpoint(self) -> Endpoint:
+        """Where SQS is and who asks, looked up anew. Raises AmplyError if that is not to be known."""
+        broker: Any = self.client
+        return resolve(
+            hostname=broker.hostname,
+            port=broker.port,
+            userid=broker.userid,
+            password=broker.password,
+            ssl=self.options.is_secure or bool(broker.ssl),
+            region=self.options.region,
+            endpoint_url=self.options.endpoint_url,
+        )
 
     @cached_property
     def queues(self) -> Queues:

@@ -12,7 +12,7 @@ from celery.exceptions import Reject, TimeLimitExceeded, WorkerLostError
 from celery.signals import worker_ready
 from celery.worker import request, strategy
 
-from amply.transport import checkup
+from amply.transport import checkup, pool
 from amply.transport.delivery import Cause, Delivery
 from amply.transport.message import Message
 
@@ -34,15 +34,8 @@ def start(task: Any, app: Any, consumer: Any, **kwargs: Any) -> Any:
     transport = getattr(consumer.connection, "transport", None)
     intake = getattr(transport, "intake", None)
     if intake is not None:
-        intake.concurrency = lambda: _concurrency(consumer.pool)
+        intake.concurrency = lambda: pool.size(consumer.pool)
     return strategy.default(task, app, consumer, **kwargs)
-
-
-def _concurrency(pool: Any) -> int | None:
-    # Celery 5.6's gevent pool counts the greenlets that are busy as its processes; prefork's limit is not moved by
-    # --autoscale. Only prefork uses a semaphore.
-    size = pool.num_processes if pool.uses_semaphore else pool.limit
-    return int(size) if size else None
 
 
 class Request(request.Request):  # type: ignore[misc]
