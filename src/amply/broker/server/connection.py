@@ -104,6 +104,7 @@ class Connection(asyncio.Protocol):
         if not standing_room:
             self.abort()
             return
+        self._reader.peer = _address(transport)
         self._transport.set_write_buffer_limits(high=SEND_BUFFER_MAX_BYTES)
         self._deadline_s = hall.now() + HEADER_DEADLINE_S
         if not seat:
@@ -271,6 +272,9 @@ class Connection(asyncio.Protocol):
         if transport.is_closing():
             return
         transport.write(render(response, CLOSE, self._hall.date))
+        if not transport.can_write_eof():  # TLS has no half-closed connections
+            transport.close()
+            return
         transport.write_eof()
         transport.resume_reading()
         self._deadline_s = self._hall.now() + LINGER_S
@@ -292,3 +296,9 @@ class Connection(asyncio.Protocol):
                 cancel()
             except Exception:
                 log.exception("a request's cancel failed")
+
+
+def _address(transport: asyncio.BaseTransport) -> str:
+    """The peer's IP address; an IPv4 one in its own form, also where the socket speaks IPv6."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]).removeprefix("::ffff:") if peer else ""

@@ -7,11 +7,12 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from amply.broker.server.connection import Connection
+from amply.broker.server.connection import HEADER_DEADLINE_S, Connection
 from amply.broker.server.hall import Hall, Handler
 from amply.errors import AmplyError
 
@@ -29,7 +30,7 @@ class Listener:
     """The endpoint on one address: `await start()`, later `await stop(grace_s)`; not to be started twice.
 
     `now` is a monotonic clock in seconds (the event loop's unless given); all deadlines of connections run on it.
-    `wall_ms` gives the `date` of the answers; without it they carry none.
+    `wall_ms` gives the `date` of the answers; without it they carry none. With `tls` nothing but TLS is spoken.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Listener:
         max_connections: int = MAX_CONNECTIONS,
         now: Callable[[], float] | None = None,
         wall_ms: Callable[[], int] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._handler = handler
         self._host = host
@@ -50,6 +52,7 @@ class Listener:
         self._max_connections = max_connections
         self._now = now
         self._wall_ms = wall_ms
+        self._tls = tls
         self._hall: Hall | None = None
         self._server: asyncio.Server | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -71,7 +74,13 @@ class Listener:
         )
         listening = _bind(self._host, self._port)
         try:
-            self._server = await loop.create_server(partial(Connection, self._hall), sock=listening, backlog=BACKLOG)
+            self._server = await loop.create_server(
+                partial(Connection, self._hall),
+                sock=listening,
+                backlog=BACKLOG,
+                ssl=self._tls,
+                ssl_handshake_timeout=HEADER_DEADLINE_S if self._tls else None,
+            )
         except BaseException:
             listening.close()
             raise

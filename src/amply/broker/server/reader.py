@@ -29,7 +29,8 @@ class RequestReader:
     """One connection's parser. When `feed` returned a refusal, or set `closing`, it is not fed again.
 
     `arrived` holds the complete requests in order, each with the `connection` header line that its answer must carry.
-    `in_head` and `in_body` tell where an unfinished request stands, `body_bytes` how much of its body is here.
+    `in_head` and `in_body` tell where an unfinished request stands, `body_bytes` how much of its body is here. `peer`
+    is the client's address, for its requests.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class RequestReader:
         "closing",
         "in_body",
         "in_head",
+        "peer",
     )
 
     def __init__(self, max_body_bytes: int) -> None:
@@ -58,6 +60,7 @@ class RequestReader:
         self.awaits_continue = False
         self.closing = False
         self.body_bytes = 0
+        self.peer = ""
         self._max_body_bytes = max_body_bytes
         self._refusal: Response | None = None
         self._fed_bytes = 0  # since the head began; a little too many, never too few
@@ -157,7 +160,7 @@ class RequestReader:
         line = CLOSE if len(self.arrived) == PIPELINE_MAX - 1 else self._line
         if line is CLOSE:
             self.closing = True
-        self.arrived.append((Request(self._method, self._url.decode("ascii"), self._headers, content), line))
+        self.arrived.append((Request(self._method, self._url.decode("ascii"), self._headers, content, self.peer), line))
 
     def _collect_headers(self) -> dict[bytes, bytes]:
         lines = self._lines

@@ -7,13 +7,14 @@ class Request(Struct, frozen=True, gc=False):
     """One complete request.
 
     `target` is as sent: path and query, starting with a slash. Header names are lower case; a header that came more
-    than once is one value joined by commas.
+    than once is one value joined by commas. `peer` is the IP address that it came from, "" where there is none.
     """
 
     method: str
     target: str
     headers: dict[bytes, bytes]
     body: bytes
+    peer: str = ""
 
 
 class Response(Struct, frozen=True, gc=False):
