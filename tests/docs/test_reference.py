@@ -63,7 +63,8 @@ def topology_keys(tmp_path):
     keys = set()
     for document in (
         "x",
-        "{queues: [x], routes: [x], workers: [x]}",
+        "{queues: [x], routes: [x], workers: [x], roles: [x]}",
+        "{roles: [{Statement: [x]}]}",
         "{queues: [{Attributes: x}]}",
         "{queues: [{Attributes: {RedrivePolicy: x}}]}",
     ):

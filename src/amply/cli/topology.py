@@ -15,7 +15,7 @@ _FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
 
 @click.group()
 def topology() -> None:
-    """Show or check the declared queues, routes and worker services.
+    """Show or check the declared queues, routes, worker services and roles.
 
     FILE is a topology; by default the one that AMPLY_TOPOLOGY names, or else the one that comes with amply.
     """
@@ -25,7 +25,7 @@ def topology() -> None:
 @output.json_option
 @_FILE
 def show(file: Path | None, *, as_json: bool) -> None:
-    """Show the queues, routes and worker services of FILE."""
+    """Show the queues, routes, worker services and roles of FILE."""
     declared = load.load(_path(file))
     if as_json:
         output.write_json(_as_data(declared))
@@ -72,6 +72,7 @@ def _as_data(declared: Topology) -> dict[str, object]:
             }
             for service in declared.workers
         ],
+        "roles": [{"role": role.name, "policy": derive.role_policy(declared, role)} for role in declared.roles],
     }
 
 
@@ -94,4 +95,18 @@ def _write_tables(declared: Topology) -> None:
         "Worker services",
         ("Service", "Command"),
         [(service.name, " ".join(derive.worker_command(service))) for service in declared.workers],
+    )
+    output.write_table(
+        "Roles",
+        ("Role", "Effect", "Actions", "Resources"),
+        [
+            (
+                role.name,
+                statement.get("Effect"),
+                ", ".join(statement.get("Action") or ["all but", *statement["NotAction"]]),
+                ", ".join(statement.get("Resource") or ["all but", *statement["NotResource"]]),
+            )
+            for role in declared.roles
+            for statement in role.policy["Statement"]
+        ],
     )

@@ -8,7 +8,8 @@ from typing import Any
 
 from amply.broker.sqs import names
 from amply.broker.sqs.limits import AWS
-from amply.topology.model import DEFAULT_CELERY_QUEUE, Queue, Topology, WorkerService
+from amply.topology import roles
+from amply.topology.model import DEFAULT_CELERY_QUEUE, Queue, Role, Topology, WorkerService
 
 # Our own transport by name; this room must not import it.
 _TRANSPORT = "amply.transport:Transport"
@@ -90,6 +91,11 @@ def celery_settings(topology: Topology, *, endpoint_url: str | None) -> dict[str
         "task_acks_on_failure_or_timeout": False,
         "worker_prefetch_multiplier": 1,
     }
+
+
+def role_policy(topology: Topology, role: Role) -> dict[str, Any]:
+    """The role's IAM policy with full ARNs: what the broker holds its keys to, and what the role is given on AWS."""
+    return roles.full(topology, role.policy)
 
 
 def worker_command(service: WorkerService) -> list[str]:

@@ -107,6 +107,14 @@ class Value:
         nodes = enumerate(self._node.value)
         return [Value(node, f"{self.field}[{i}]", node.start_mark.line + 1, self._report) for i, node in nodes]
 
+    def one_or_more(self) -> list["Value"]:
+        """The values of a list, or this value alone if it is no list, as IAM writes them."""
+        return self.elements() if isinstance(self._node, yaml.SequenceNode) else [self]
+
+    def plain(self) -> object:
+        """Mappings, lists and texts as they stand in the file, numbers and booleans as their texts."""
+        return _plain(self._node)
+
     def text(self, fits: Callable[[str], object], meaning: str) -> str:
         """A string; one that does not fit is an error and still the answer, anything else is an error and "".
 
@@ -152,6 +160,14 @@ class Value:
             return "a list"
         text = self._node.value[:100]
         return repr(text) if self._is_scalar(_STRING) else text or "empty"
+
+
+def _plain(node: yaml.Node) -> object:
+    if isinstance(node, yaml.MappingNode):
+        return {str(_plain(key)): _plain(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(value) for value in node.value]
+    return node.value
 
 
 def read(path: Path, report: Report) -> Value | None:

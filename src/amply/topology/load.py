@@ -11,9 +11,10 @@ from amply.broker.sqs.attributes import SETTABLE, AttributeRule
 from amply.broker.sqs.faults import Fault
 from amply.broker.sqs.limits import AWS
 from amply.broker.sqs.names import FIFO_SUFFIX, check_queue_name, is_account, parse_queue_arn
-from amply.topology import rules
+from amply.topology import roles, rules
 from amply.topology.document import Finding, Report, TopologyError, Value, read
 from amply.topology.model import Queue, RedrivePolicy, Route, Topology, WorkerService
+from amply.topology.roles import ELIDED_ARN
 
 PACKAGED = Path(__file__).with_name("amply.yaml")
 
@@ -27,8 +28,6 @@ _ATTRIBUTES = tuple(name for name in SETTABLE if name not in _POLICIES)
 _NAME_MEANING = (
     f"1 to {AWS.queue_name_length_max} letters, digits, hyphens and underscores (and {FIFO_SUFFIX} last for FIFO)"
 )
-_ELIDED_ARN = "arn:aws:sqs:...:"  # the region and the account are written once, at the top of the file
-
 _is_region = re.compile(r"[a-z]{2}(-[a-z]+)+-[1-9]").fullmatch
 _is_prefix = re.compile(r"[A-Za-z0-9_-]{0,40}").fullmatch
 _is_task_pattern = re.compile(r"[A-Za-z0-9_.*-]{1,200}").fullmatch
@@ -57,7 +56,7 @@ def check(path: Path | None = None) -> tuple[Topology, list[Finding]]:
 
 
 def _topology(root: Value) -> Topology:
-    known = ("region", "account", "queue_name_prefix", "queues", "telemetry_queue", "routes", "workers")
+    known = ("region", "account", "queue_name_prefix", "queues", "telemetry_queue", "routes", "workers", "roles")
     members = root.members(known, required=("region", "account", "queues"))
     region = _text(members, "region", _is_region, "an AWS region like eu-central-1")
     account = _text(members, "account", is_account, "an AWS account id of 12 digits")
@@ -70,6 +69,7 @@ def _topology(root: Value) -> Topology:
         routes=tuple(_route(value) for value in _elements(members, "routes")),
         workers=tuple(_worker(value) for value in _elements(members, "workers")),
         telemetry_queue=_text(members, "telemetry_queue", _is_queue_name, _NAME_MEANING),
+        roles=tuple(roles.read(value) for value in _elements(members, "roles")),
     )
 
 
@@ -113,13 +113,13 @@ def _redrive(value: Value, region: str, account: str) -> RedrivePolicy:
 
 def _target(value: Value, region: str, account: str) -> str:
     """The name of the queue that an ARN stands for; "" after an error."""
-    arn = value.text(bool, f"an ARN, or {_ELIDED_ARN}<QueueName>")
-    if arn.startswith(_ELIDED_ARN) and _is_queue_name(arn.removeprefix(_ELIDED_ARN)):
-        return arn.removeprefix(_ELIDED_ARN)
+    arn = value.text(bool, f"an ARN, or {ELIDED_ARN}<QueueName>")
+    if arn.startswith(ELIDED_ARN) and _is_queue_name(arn.removeprefix(ELIDED_ARN)):
+        return arn.removeprefix(ELIDED_ARN)
     parts = parse_queue_arn(arn)
     if parts is None:
         if arn:
-            value.reject(f"{arn[:200]!r} is no queue's ARN; write {_ELIDED_ARN}<QueueName>")
+            value.reject(f"{arn[:200]!r} is no queue's ARN; write {ELIDED_ARN}<QueueName>")
         return ""
     if account and parts[:2] != (region, account):
         value.reject(f"is in {parts[0]} of account {parts[1]}; it must be in the queue's, {region} of {account}")

@@ -1,5 +1,7 @@
 """What a topology is made of. Immutable facts; `load` checks them, `derive` draws consequences from them."""
 
+from typing import Any
+
 from msgspec import Struct
 
 from amply.broker.sqs.names import FIFO_SUFFIX
@@ -48,6 +50,16 @@ class WorkerService(Struct, frozen=True):
     concurrency: int
 
 
+class Role(Struct, frozen=True):
+    """What the holders of its keys may do: an IAM policy as it was declared, its ARNs perhaps in their short form.
+
+    In `policy`, Action, Resource and their opposites are lists.
+    """
+
+    name: str
+    policy: dict[str, Any]
+
+
 class Topology(Struct, frozen=True):
     """Everything declared, in the order of the file. `queue_name_prefix` is kombu's option, "" for none.
 
@@ -61,6 +73,7 @@ class Topology(Struct, frozen=True):
     routes: tuple[Route, ...]
     workers: tuple[WorkerService, ...]
     telemetry_queue: str = ""
+    roles: tuple[Role, ...] = ()
 
     @property
     def work_queues(self) -> tuple[Queue, ...]:
@@ -72,4 +85,11 @@ class Topology(Struct, frozen=True):
         for queue in self.queues:
             if queue.name == name:
                 return queue
+        raise KeyError(name)
+
+    def role(self, name: str) -> Role:
+        """The role with this name; KeyError when there is none."""
+        for role in self.roles:
+            if role.name == name:
+                return role
         raise KeyError(name)

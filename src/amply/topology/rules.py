@@ -11,6 +11,7 @@ from amply.broker.sqs.attributes import SETTABLE, validate
 from amply.broker.sqs.faults import Fault
 from amply.broker.sqs.limits import AWS
 from amply.broker.sqs.names import FIFO_SUFFIX
+from amply.topology import roles
 from amply.topology.model import DEFAULT_CELERY_QUEUE, Queue, RedrivePolicy, Topology
 
 Broken: TypeAlias = tuple[str, str]
@@ -24,6 +25,7 @@ def broken(topology: Topology) -> Iterator[Broken]:
     yield from _repeated((f"queues[{i}].CeleryName", q.celery_name or "") for i, q in enumerate(topology.queues))
     yield from _repeated((f"routes[{i}].task", route.task) for i, route in enumerate(topology.routes))
     yield from _repeated((f"workers[{i}].service", worker.name) for i, worker in enumerate(topology.workers))
+    yield from _repeated((f"roles[{i}].role", role.name) for i, role in enumerate(topology.roles))
     yield from _attributes(topology)
     yield from _celery_names(topology)
     yield from _redrives(topology)
@@ -50,6 +52,8 @@ def surprises(topology: Topology) -> Iterator[Broken]:
             )
         if topology.workers and queue.celery_name not in served:
             yield f"queues[{i}].CeleryName", f"no worker service serves {queue.celery_name}: its jobs wait for ever"
+    for field, name in roles.unknown_queues(topology):
+        yield field, f"there is no queue {name} in this file; the permission is for one that somebody else creates"
 
 
 def _repeated(named: Iterable[tuple[str, str]]) -> Iterator[Broken]:
