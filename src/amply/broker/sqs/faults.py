@@ -87,6 +87,7 @@ MISSING_AUTHENTICATION_TOKEN = FaultRow(
     "MissingAuthenticationToken", "MissingAuthenticationToken", 403, is_modelled=False
 )
 REQUEST_EXPIRED = FaultRow("RequestExpired", "RequestExpired", 403, is_modelled=False)
+INCOMPLETE_SIGNATURE = FaultRow("IncompleteSignature", "IncompleteSignature", is_modelled=False)
 
 INVALID_ACTION = FaultRow("InvalidAction", "InvalidAction", is_modelled=False)
 UNKNOWN_OPERATION = FaultRow("UnknownOperationException", "UnknownOperationException", is_modelled=False)
