@@ -1,5 +1,6 @@
 """Identities. The only module that makes random ones, so that a simulation can make them predictable."""
 
+import base64
 import itertools
 import os
 import uuid
@@ -64,3 +65,18 @@ def request_id() -> str:
 def secret(size_bytes: int) -> bytes:
     """Random bytes for keys."""
     return os.urandom(size_bytes)
+
+
+def access_key_id(*, is_temporary: bool) -> str:
+    """A new access key id in AWS's form: 20 letters and digits, ASIA first for temporary keys and AKIA for others."""
+    return ("ASIA" if is_temporary else "AKIA") + base64.b32encode(os.urandom(10)).decode()
+
+
+def secret_access_key() -> str:
+    """A new secret for an access key, in AWS's form: 40 characters, 240 random bits."""
+    return base64.b64encode(os.urandom(30)).decode()
+
+
+def session_token() -> str:
+    """A new token that goes with a temporary access key: 96 characters, 576 random bits."""
+    return base64.b64encode(os.urandom(72)).decode()
