@@ -51,6 +51,20 @@ def test_a_name_that_no_queue_may_have_is_refused(sqs, refused, name):
     assert not any("work" in url for url in sqs.list_queues()["QueueUrls"])
 
 
+def test_a_name_ends_in_fifo_just_when_the_queue_is_one(sqs, refused):
+    text = "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length"
+    assert refused(sqs.create_queue, QueueName="work.fifo") == (400, "InvalidParameterValue", text)
+    text = (
+        "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, "
+        "must end with .fifo suffix and be 1 to 80 in length"
+    )
+    for name in ("work", ".fifo", "a" * 76 + ".fifo", "a.b.fifo"):
+        refusal = refused(sqs.create_queue, QueueName=name, Attributes={"FifoQueue": "True"})
+        assert refusal == (400, "InvalidParameterValue", text)
+    standard = {"QueueName": "work", "Attributes": {"FifoQueue": "false"}}
+    assert refused(sqs.create_queue, **standard) == (400, "InvalidAttributeName", "Unknown Attribute FifoQueue.")
+
+
 def test_a_name_of_80_characters_is_taken(sqs):
     name = "aZ09_-" + "x" * 74
     assert sqs.create_queue(QueueName=name)["QueueUrl"].endswith(f"/{name}")
@@ -258,9 +272,12 @@ ON_A_QUEUE = {
     "delete_message_batch": {"Entries": [{"Id": "1", "ReceiptHandle": "x"}]},
     "delete_queue": {},
     "get_queue_attributes": {"AttributeNames": ["All"]},
+    "add_permission": {"Label": "x", "AWSAccountIds": ["111111111111"], "Actions": ["SendMessage"]},
+    "list_dead_letter_source_queues": {},
     "list_queue_tags": {},
     "purge_queue": {},
     "receive_message": {},
+    "remove_permission": {"Label": "x"},
     "send_message": {"MessageBody": "x"},
     "send_message_batch": {"Entries": [{"Id": "1", "MessageBody": "x"}]},
     "set_queue_attributes": {"Attributes": {"DelaySeconds": "1"}},

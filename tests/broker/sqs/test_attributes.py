@@ -21,6 +21,7 @@ from amply.broker.sqs.faults import (
     Fault,
     FaultRow,
 )
+from amply.broker.sqs.limits import Limits
 
 ARN = "arn:aws:sqs:us-east-1:000000000000:dead"
 
@@ -154,13 +155,46 @@ def test_a_redrive_allow_policy_names_queues_only_with_by_queue() -> None:
     for policy in (
         {"redrivePermission": "byQueue"},
         {"redrivePermission": "denyAll", "sourceQueueArns": [ARN]},
-        {"redrivePermission": "byQueue", "sourceQueueArns": [ARN] * 11},
         {"redrivePermission": "byQueue", "sourceQueueArns": ["q"]},
         {"redrivePermission": ["byQueue"]},
         {},
     ):
         with pytest.raises(Fault):
             redrive_allow_policy(json.dumps(policy))
+
+
+def test_a_redrive_allow_policy_names_ten_queues_at_most() -> None:
+    ten, eleven = (json.dumps({"redrivePermission": "byQueue", "sourceQueueArns": [ARN] * n}) for n in (10, 11))
+    assert set_on_standard({"RedriveAllowPolicy": ten}) == {"RedriveAllowPolicy": ten}
+    assert fault_of({"RedriveAllowPolicy": eleven})[0] is INVALID_PARAMETER_VALUE
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ({"Statement": ["x"]}, "Each Statement must be a JSON object."),
+        ({"Statement": [{"Sid": str(n)} for n in range(21)]}, "Policy can hold at most 20 statements; it holds 21."),
+        (
+            {"Statement": [{"Principal": {"AWS": [f"{n:012}" for n in range(50)]}}, {"Principal": "*"}]},
+            "Policy can hold at most 50 principals; it holds 51.",
+        ),
+        (
+            {"Statement": {"Condition": {"StringEquals": {f"aws:PrincipalTag/{n}": "x" for n in range(11)}}}},
+            "Policy can hold at most 10 conditions; it holds 11.",
+        ),
+    ],
+)
+def test_a_policy_beyond_its_quotas_is_refused(policy: dict[str, Any], reason: str) -> None:
+    text = f"Invalid value for the parameter Policy. Reason: {reason}"
+    assert fault_of({"Policy": json.dumps(policy)}) == (INVALID_ATTRIBUTE_VALUE, text)
+
+
+def test_relaxed_limits_allow_more_and_leave_the_defaults() -> None:
+    relaxed = Limits(retention_s_min=1, receive_count_max=5000)
+    policy = json.dumps({"deadLetterTargetArn": ARN, "maxReceiveCount": 5000})
+    for given in ({"MessageRetentionPeriod": "1"}, {"RedrivePolicy": policy}):
+        assert validate(given, is_fifo=False, creating=True, limits=relaxed) == given
+        assert fault_of(given)[1].startswith(("Invalid value", "Value {"))
 
 
 def test_a_standard_queue_shows_its_defaults() -> None:

@@ -3,7 +3,7 @@
 import logging
 from typing import TYPE_CHECKING, Any
 
-from amply.broker.service import queues, receiving, sending
+from amply.broker.service import listing, permissions, queues, receiving, sending
 from amply.broker.sqs.actions import ACTIONS
 from amply.broker.sqs.faults import INTERNAL_FAILURE, UNSUPPORTED_OPERATION, Fault
 
@@ -41,6 +41,7 @@ def _unsupported(action: str) -> "Handler":
 
 
 _SUPPORTED: "dict[str, Handler]" = {
+    "AddPermission": permissions.add_permission,
     "ChangeMessageVisibility": receiving.change_message_visibility,
     "ChangeMessageVisibilityBatch": receiving.change_message_visibility_batch,
     "CreateQueue": queues.create_queue,
@@ -50,9 +51,11 @@ _SUPPORTED: "dict[str, Handler]" = {
     "GetQueueAttributes": queues.get_queue_attributes,
     "GetQueueUrl": queues.get_queue_url,
     "ListQueueTags": queues.list_queue_tags,
-    "ListQueues": queues.list_queues,
+    "ListDeadLetterSourceQueues": listing.list_dead_letter_source_queues,
+    "ListQueues": listing.list_queues,
     "PurgeQueue": queues.purge_queue,
     "ReceiveMessage": receiving.receive_message,
+    "RemovePermission": permissions.remove_permission,
     "SendMessage": sending.send_message,
     "SendMessageBatch": sending.send_message_batch,
     "SetQueueAttributes": queues.set_queue_attributes,

@@ -1,7 +1,5 @@
-"""The actions on queues themselves: create, delete, find, list, attributes, tags, purge."""
+"""The actions on queues themselves: create, delete, find, attributes, tags, purge."""
 
-from base64 import b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from typing import TYPE_CHECKING
 
 from amply.broker.engine.commands import (
@@ -14,8 +12,8 @@ from amply.broker.engine.commands import (
     UntagQueue,
 )
 from amply.broker.sqs.attributes import check_names, validate
-from amply.broker.sqs.faults import INVALID_PARAMETER_VALUE, UNSUPPORTED_OPERATION, Fault, invalid_parameter
-from amply.broker.sqs.names import FIFO_SUFFIX, check_queue_name, queue_url
+from amply.broker.sqs.faults import INVALID_PARAMETER_VALUE, UNSUPPORTED_OPERATION, Fault
+from amply.broker.sqs.names import check_queue_name, is_fifo_name, queue_url
 from amply.broker.sqs.shapes import (
     CreateQueueRequest,
     CreateQueueResult,
@@ -24,8 +22,6 @@ from amply.broker.sqs.shapes import (
     GetQueueAttributesResult,
     GetQueueUrlRequest,
     GetQueueUrlResult,
-    ListQueuesRequest,
-    ListQueuesResult,
     ListQueueTagsRequest,
     ListQueueTagsResult,
     PurgeQueueRequest,
@@ -46,12 +42,16 @@ if TYPE_CHECKING:
 def create_queue(service: "Service", request: CreateQueueRequest, context: "Context", respond: "Respond") -> None:
     """The same request again answers the same URL; one with other attributes is refused."""
     name, attributes, tags = request.queue_name, request.attributes or {}, request.tags or {}
-    is_fifo = name.endswith(FIFO_SUFFIX) or attributes.get("FifoQueue", "").lower() == "true"
+    key = (context.account, name)
+    is_fifo = attributes.get("FifoQueue", "").lower() == "true" or (
+        is_fifo_name(name) and service.engine.queues.get(key) is not None
+    )
     check_queue_name(name, is_fifo=is_fifo)
     if is_fifo:
         raise Fault(UNSUPPORTED_OPERATION, "FIFO queues are not supported yet.")
+    valid = validate(attributes, is_fifo=is_fifo, creating=True, limits=service.limits)
     _check_tags(tags, service.limits)
-    command = CreateQueue((context.account, name), validate(attributes, is_fifo=False, creating=True), tags)
+    command = CreateQueue(key, valid, tags)
     result = CreateQueueResult(queue_url=queue_url(context.base_url, context.account, name))
     service.execute(command, respond, lambda _: result)
 
@@ -66,41 +66,6 @@ def get_queue_url(service: "Service", request: GetQueueUrlRequest, context: "Con
     account = request.queue_owner_aws_account_id or context.account
     record = service.engine.queues.existing((account, request.queue_name)).record
     respond(GetQueueUrlResult(queue_url=queue_url(context.base_url, record.account, record.name)))
-
-
-def list_queues(service: "Service", request: ListQueuesRequest, context: "Context", respond: "Respond") -> None:
-    """The caller's queues in order of their names, in pages if `max_results` is given (AWS's ListQueues)."""
-    most = service.limits.list_queues_max
-    if request.max_results is not None and not 1 <= request.max_results <= most:
-        reason = f"MaxResults must be an integer between 1 and {most}."
-        raise invalid_parameter("MaxResults", request.max_results, reason)
-    after = _read_token(request.next_token) if request.next_token else ""
-    prefix = request.queue_name_prefix or ""
-    names = sorted(
-        queue.record.name
-        for queue in service.engine.queues
-        if queue.record.account == context.account
-        and queue.record.name.startswith(prefix)
-        and queue.record.name > after
-    )
-    page = names[: request.max_results or most]
-    respond(
-        ListQueuesResult(
-            queue_urls=[queue_url(context.base_url, context.account, name) for name in page],
-            next_token=_token(page[-1]) if request.max_results and len(page) < len(names) else None,
-        )
-    )
-
-
-def _token(last_name: str) -> str:
-    return urlsafe_b64encode(last_name.encode()).decode()
-
-
-def _read_token(token: str) -> str:
-    try:
-        return b64decode(token.encode(), altchars=b"-_", validate=True).decode()
-    except (Base64Error, UnicodeError):
-        raise Fault(INVALID_PARAMETER_VALUE, "Invalid or expired NextToken.") from None
 
 
 def get_queue_attributes(
@@ -139,8 +104,14 @@ def set_queue_attributes(
 ) -> None:
     """In force at once."""
     key = service.key(request.queue_url, context)
-    current = service.engine.queues.existing(key).record.attributes
-    attributes = validate(request.attributes, is_fifo=False, creating=False, current=current)
+    record = service.engine.queues.existing(key).record
+    attributes = validate(
+        request.attributes,
+        is_fifo=is_fifo_name(record.name),
+        creating=False,
+        current=record.attributes,
+        limits=service.limits,
+    )
     service.execute(SetQueueAttributes(key, attributes), respond, lambda _: None)
 
 

@@ -6,6 +6,7 @@ this module's business.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Literal, cast, get_args
 
 import msgspec
@@ -18,7 +19,7 @@ from amply.broker.sqs.faults import (
     invalid_parameter,
     unknown_attribute,
 )
-from amply.broker.sqs.limits import AWS
+from amply.broker.sqs.limits import AWS, Limits
 from amply.broker.sqs.names import parse_queue_arn
 
 Permission = Literal["allowAll", "denyAll", "byQueue"]
@@ -38,31 +39,40 @@ class AttributeRule(Struct, frozen=True, kw_only=True):
     is_fifo_only: bool = False
 
 
-SETTABLE: dict[str, AttributeRule] = {
-    "DelaySeconds": AttributeRule(range=(0, AWS.delay_s_max), default="0"),
-    "MaximumMessageSize": AttributeRule(
-        range=(AWS.message_size_bytes_min, AWS.message_size_bytes_max), default=str(AWS.message_size_bytes_max)
-    ),
-    "MessageRetentionPeriod": AttributeRule(
-        range=(AWS.retention_s_min, AWS.retention_s_max), default=str(AWS.retention_s_default)
-    ),
-    "ReceiveMessageWaitTimeSeconds": AttributeRule(range=(0, AWS.wait_time_s_max), default="0"),
-    "VisibilityTimeout": AttributeRule(
-        range=(0, AWS.visibility_timeout_s_max), default=str(AWS.visibility_timeout_s_default)
-    ),
-    "Policy": AttributeRule(is_deletable=True),
-    "RedrivePolicy": AttributeRule(is_deletable=True),
-    "RedriveAllowPolicy": AttributeRule(is_deletable=True),
-    "KmsMasterKeyId": AttributeRule(is_deletable=True),
-    "KmsDataKeyReusePeriodSeconds": AttributeRule(range=(AWS.kms_data_key_reuse_s_min, AWS.kms_data_key_reuse_s_max)),
-    "SqsManagedSseEnabled": AttributeRule(is_boolean=True, default="true"),
-    "FifoQueue": AttributeRule(is_boolean=True, is_fifo_only=True, default="true"),
-    "ContentBasedDeduplication": AttributeRule(is_boolean=True, is_fifo_only=True, default="false"),
-    "DeduplicationScope": AttributeRule(values=("queue", "messageGroup"), is_fifo_only=True, default="queue"),
-    "FifoThroughputLimit": AttributeRule(
-        values=("perQueue", "perMessageGroupId"), is_fifo_only=True, default="perQueue"
-    ),
-}
+@cache
+def settable(limits: Limits) -> dict[str, AttributeRule]:
+    """The attributes that can be set, by name. Ranges are as the limits say; defaults are AWS's always."""
+    return {
+        "DelaySeconds": AttributeRule(range=(0, limits.delay_s_max), default="0"),
+        "MaximumMessageSize": AttributeRule(
+            range=(limits.message_size_bytes_min, limits.message_size_bytes_max),
+            default=str(AWS.message_size_bytes_max),
+        ),
+        "MessageRetentionPeriod": AttributeRule(
+            range=(limits.retention_s_min, limits.retention_s_max), default=str(AWS.retention_s_default)
+        ),
+        "ReceiveMessageWaitTimeSeconds": AttributeRule(range=(0, limits.wait_time_s_max), default="0"),
+        "VisibilityTimeout": AttributeRule(
+            range=(0, limits.visibility_timeout_s_max), default=str(AWS.visibility_timeout_s_default)
+        ),
+        "Policy": AttributeRule(is_deletable=True),
+        "RedrivePolicy": AttributeRule(is_deletable=True),
+        "RedriveAllowPolicy": AttributeRule(is_deletable=True),
+        "KmsMasterKeyId": AttributeRule(is_deletable=True),
+        "KmsDataKeyReusePeriodSeconds": AttributeRule(
+            range=(limits.kms_data_key_reuse_s_min, limits.kms_data_key_reuse_s_max)
+        ),
+        "SqsManagedSseEnabled": AttributeRule(is_boolean=True, default="true"),
+        "FifoQueue": AttributeRule(is_boolean=True, is_fifo_only=True, default="true"),
+        "ContentBasedDeduplication": AttributeRule(is_boolean=True, is_fifo_only=True, default="false"),
+        "DeduplicationScope": AttributeRule(values=("queue", "messageGroup"), is_fifo_only=True, default="queue"),
+        "FifoThroughputLimit": AttributeRule(
+            values=("perQueue", "perMessageGroupId"), is_fifo_only=True, default="perQueue"
+        ),
+    }
+
+
+SETTABLE = settable(AWS)
 
 COMPUTED = (
     "ApproximateNumberOfMessages",
@@ -99,14 +109,22 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def validate(
-    attributes: Mapping[str, str], *, is_fifo: bool, creating: bool, current: Mapping[str, str] | None = None
+    attributes: Mapping[str, str],
+    *,
+    is_fifo: bool,
+    creating: bool,
+    current: Mapping[str, str] | None = None,
+    limits: Limits = AWS,
 ) -> dict[str, str]:
     """The attributes as they are kept, or a Fault.
 
     `current` is what was set on the queue before. An empty value in the answer means: take the attribute away. Numbers
     and booleans come back in their one canonical form; policies as they were given.
     """
-    valid = {name: _valid(name, value, is_fifo=is_fifo, creating=creating) for name, value in attributes.items()}
+    valid = {
+        name: _valid(name, value, is_fifo=is_fifo, creating=creating, limits=limits)
+        for name, value in attributes.items()
+    }
     together = {**(current or {}), **valid}
     if together.get("KmsMasterKeyId") and valid.get("SqsManagedSseEnabled") == "true":
         raise Fault(
@@ -136,7 +154,7 @@ def with_defaults(attributes: Mapping[str, str], *, is_fifo: bool) -> dict[str, 
 
 
 def redrive_policy(text: str) -> RedrivePolicy:
-    """Read the attribute of that name; Fault InvalidParameterValue."""
+    """Read the attribute of that name, whatever its count; Fault InvalidParameterValue."""
     policy = _json_object("RedrivePolicy", text)
     for name in ("deadLetterTargetArn", "maxReceiveCount"):
         if name not in policy:
@@ -147,17 +165,13 @@ def redrive_policy(text: str) -> RedrivePolicy:
         raise invalid_parameter("RedrivePolicy", text, "Dead letter target does not exist.")
     if isinstance(count, str) and _NUMBER.fullmatch(count):
         count = int(count)
-    if type(count) is not int or not 1 <= count <= AWS.receive_count_max:
-        reason = (
-            f"Invalid value for maxReceiveCount: {count}, valid values are from 1 to {AWS.receive_count_max} "
-            "both inclusive."
-        )
-        raise invalid_parameter("RedrivePolicy", text, reason)
+    if type(count) is not int:
+        raise invalid_parameter("RedrivePolicy", text, f"Invalid value for maxReceiveCount: {count}.")
     return RedrivePolicy(arn, count)
 
 
 def redrive_allow_policy(text: str) -> RedriveAllowPolicy:
-    """Read the attribute of that name; Fault InvalidParameterValue."""
+    """Read the attribute of that name, however many ARNs it holds; Fault InvalidParameterValue."""
     policy = _json_object("RedriveAllowPolicy", text)
     permission, arns = policy.get("redrivePermission"), policy.get("sourceQueueArns", [])
     if permission not in get_args(Permission):
@@ -169,14 +183,11 @@ def redrive_allow_policy(text: str) -> RedriveAllowPolicy:
     if bool(arns) != (permission == "byQueue"):
         reason = "sourceQueueArns must be given with redrivePermission byQueue, and only with it."
         raise invalid_parameter("RedriveAllowPolicy", text, reason)
-    if len(arns) > AWS.redrive_source_queues_max:
-        reason = f"sourceQueueArns can hold at most {AWS.redrive_source_queues_max} ARNs."
-        raise invalid_parameter("RedriveAllowPolicy", text, reason)
     return RedriveAllowPolicy(cast(Permission, permission), tuple(arns))
 
 
-def _valid(name: str, value: str, *, is_fifo: bool, creating: bool) -> str:
-    rule = SETTABLE.get(name)
+def _valid(name: str, value: str, *, is_fifo: bool, creating: bool, limits: Limits) -> str:
+    rule = settable(limits).get(name)
     if rule is None:
         raise unknown_attribute(name)
     if rule.is_fifo_only and not is_fifo:
@@ -200,22 +211,56 @@ def _valid(name: str, value: str, *, is_fifo: bool, creating: bool) -> str:
         raise _invalid_value(name)
     if name == "KmsDataKeyReusePeriodSeconds" and int(value) == AWS.kms_data_key_reuse_s_default:
         return ""
-    _check_document(name, value)
+    _check_document(name, value, limits)
     return value
 
 
-def _check_document(name: str, value: str) -> None:
+def _check_document(name: str, text: str, limits: Limits) -> None:
     if name == "RedrivePolicy":
-        redrive_policy(value)
+        count, most = redrive_policy(text).max_receive_count, limits.receive_count_max
+        if not 1 <= count <= most:
+            reason = f"Invalid value for maxReceiveCount: {count}, valid values are from 1 to {most} both inclusive."
+            raise invalid_parameter(name, text, reason)
     elif name == "RedriveAllowPolicy":
-        redrive_allow_policy(value)
+        if len(redrive_allow_policy(text).source_queue_arns) > limits.redrive_source_queues_max:
+            reason = f"sourceQueueArns can hold at most {limits.redrive_source_queues_max} ARNs."
+            raise invalid_parameter(name, text, reason)
     elif name == "Policy":
-        if len(value.encode(errors="replace")) > AWS.policy_size_bytes_max:
-            raise _invalid_value(name, f"Policy can be at most {AWS.policy_size_bytes_max} bytes long.")
-        try:
-            msgspec.json.decode(value, type=dict[str, Any])
-        except (ValueError, RecursionError):
-            raise _invalid_value(name, "Policy must be a JSON object.") from None
+        _check_policy(text, limits)
+
+
+def _check_policy(text: str, limits: Limits) -> None:
+    """The form and the size of a queue's policy (developer guide, "Quotas related to policies"), not its meaning."""
+    if len(text.encode(errors="replace")) > limits.policy_size_bytes_max:
+        raise _invalid_value("Policy", f"Policy can be at most {limits.policy_size_bytes_max} bytes long.")
+    try:
+        statements = msgspec.json.decode(text, type=dict[str, Any]).get("Statement", [])
+    except (ValueError, RecursionError):
+        raise _invalid_value("Policy", "Policy must be a JSON object.") from None
+    statements = statements if isinstance(statements, list) else [statements]
+    if not all(isinstance(statement, dict) for statement in statements):
+        raise _invalid_value("Policy", "Each Statement must be a JSON object.")
+    principals = sum(_count(statement.get("Principal")) for statement in statements)
+    conditions = sum(
+        len(condition) if isinstance(condition, dict) else 1
+        for statement in statements
+        if isinstance(block := statement.get("Condition"), dict)
+        for condition in block.values()
+    )
+    for what, found, most in (
+        ("statements", len(statements), limits.policy_statements_max),
+        ("principals", principals, limits.policy_principals_max),
+        ("conditions", conditions, limits.policy_conditions_max),
+    ):
+        if found > most:
+            raise _invalid_value("Policy", f"Policy can hold at most {most} {what}; it holds {found}.")
+
+
+def _count(principal: object) -> int:
+    """How many are named by `"*"`, `{"AWS": "one"}` or `{"AWS": ["several"], "Service": "one"}`."""
+    if isinstance(principal, dict):
+        return sum(len(named) if isinstance(named, list) else 1 for named in principal.values())
+    return principal is not None
 
 
 def _json_object(name: str, text: str) -> dict[str, Any]:

@@ -52,6 +52,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     redrive_source_queues_max: int = 10
 
     policy_size_bytes_max: int = 8192
+    policy_statements_max: int = 20
+    policy_principals_max: int = 50
+    policy_conditions_max: int = 10
     permission_label_length_max: int = 80
     permission_actions_max: int = 7
 

@@ -16,7 +16,7 @@ from amply.broker.sqs.faults import (
     invalid_parameter,
     missing_parameter,
 )
-from amply.broker.sqs.limits import AWS
+from amply.broker.sqs.limits import AWS, Limits
 from amply.broker.sqs.shapes import MessageAttributeValue, SendMessageBatchRequestEntry, SendMessageRequest
 
 TRACE_HEADER = "AWSTraceHeader"
@@ -35,7 +35,7 @@ _DATA_TYPE = re.compile(r"(String|Number|Binary)(?:\..+)?", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _NUMBER_LENGTH_MAX = 512  # no number in range needs more; keeps Decimal from long work
 
-_FIFO_ID = re.compile(r"[!-~]{1,128}")
+_FIFO_ID = re.compile(r"[!-~]+")
 
 
 def size_bytes(body: str, attributes: Mapping[str, MessageAttributeValue] | None) -> int:
@@ -52,7 +52,12 @@ def size_bytes(body: str, attributes: Mapping[str, MessageAttributeValue] | None
 
 
 def check_message(
-    message: SendMessageRequest | SendMessageBatchRequestEntry, size: int, size_max: int, *, in_batch: bool
+    message: SendMessageRequest | SendMessageBatchRequestEntry,
+    size: int,
+    size_max: int,
+    *,
+    in_batch: bool,
+    limits: Limits = AWS,
 ) -> None:
     """Raise the Fault that SQS answers to this message, if any.
 
@@ -68,16 +73,16 @@ def check_message(
     if has_forbidden_characters(body):
         raise Fault(INVALID_MESSAGE_CONTENTS, _FORBIDDEN_TEXT)
     if message.message_attributes:
-        check_attributes(message.message_attributes)
+        check_attributes(message.message_attributes, limits)
     if message.message_system_attributes:
-        check_system_attributes(message.message_system_attributes)
+        check_system_attributes(message.message_system_attributes, limits)
     if message.message_deduplication_id is not None:
-        check_fifo_id("MessageDeduplicationId", message.message_deduplication_id)
+        check_fifo_id("MessageDeduplicationId", message.message_deduplication_id, limits.deduplication_id_length_max)
     if message.message_group_id is not None:
-        check_fifo_id("MessageGroupId", message.message_group_id)
+        check_fifo_id("MessageGroupId", message.message_group_id, limits.group_id_length_max)
     delay = message.delay_seconds
-    if delay is not None and not 0 <= delay <= AWS.delay_s_max:
-        raise invalid_parameter("DelaySeconds", delay, f"DelaySeconds must be >= 0 and <= {AWS.delay_s_max}.")
+    if delay is not None and not 0 <= delay <= limits.delay_s_max:
+        raise invalid_parameter("DelaySeconds", delay, f"DelaySeconds must be >= 0 and <= {limits.delay_s_max}.")
 
 
 def has_forbidden_characters(text: str) -> bool:
@@ -88,17 +93,17 @@ def has_forbidden_characters(text: str) -> bool:
     return not text.isprintable() and bool(text.encode().translate(None, _ALLOWED_ASCII))
 
 
-def check_attributes(attributes: Mapping[str, MessageAttributeValue]) -> None:
+def check_attributes(attributes: Mapping[str, MessageAttributeValue], limits: Limits = AWS) -> None:
     """Names, types and values of the message attributes."""
-    if len(attributes) > AWS.message_attributes_max:
+    if len(attributes) > limits.message_attributes_max:
         text = f"Number of message attributes [{len(attributes)}] exceeds the allowed maximum"
-        raise Fault(INVALID_PARAMETER_VALUE, f"{text} [{AWS.message_attributes_max}].")
+        raise Fault(INVALID_PARAMETER_VALUE, f"{text} [{limits.message_attributes_max}].")
     for name, attribute in attributes.items():
-        _check_attribute_name(name)
-        _check_attribute(name, attribute)
+        _check_attribute_name(name, limits)
+        _check_attribute(name, attribute, limits)
 
 
-def check_system_attributes(attributes: Mapping[str, MessageAttributeValue]) -> None:
+def check_system_attributes(attributes: Mapping[str, MessageAttributeValue], limits: Limits = AWS) -> None:
     """The X-Ray trace header, a string, is the only one that can be sent."""
     for name, attribute in attributes.items():
         if name != TRACE_HEADER:
@@ -106,19 +111,19 @@ def check_system_attributes(attributes: Mapping[str, MessageAttributeValue]) -> 
             raise Fault(INVALID_PARAMETER_VALUE, text)
         if attribute.data_type != "String":
             raise Fault(INVALID_PARAMETER_VALUE, f"The message system attribute {TRACE_HEADER} must be a String.")
-        _check_attribute(name, attribute)
+        _check_attribute(name, attribute, limits)
 
 
-def check_fifo_id(parameter: str, value: str) -> None:
-    """MessageGroupId, MessageDeduplicationId, ReceiveRequestAttemptId: 1-128 of ASCII letters, digits, punctuation."""
-    if not _FIFO_ID.fullmatch(value):
-        reason = f"{parameter} can only include alphanumeric and punctuation characters. 1 to 128 in length."
+def check_fifo_id(parameter: str, value: str, length_max: int = AWS.attempt_id_length_max) -> None:
+    """MessageGroupId, MessageDeduplicationId, ReceiveRequestAttemptId: ASCII letters, digits and punctuation."""
+    if len(value) > length_max or not _FIFO_ID.fullmatch(value):
+        reason = f"{parameter} can only include alphanumeric and punctuation characters. 1 to {length_max} in length."
         raise invalid_parameter(parameter, value, reason)
 
 
-def _check_attribute_name(name: str) -> None:
-    if len(name) > AWS.message_attribute_name_length_max:
-        text = f"Message (user) attribute names can be at most {AWS.message_attribute_name_length_max} characters long."
+def _check_attribute_name(name: str, limits: Limits) -> None:
+    if len(name) > (most := limits.message_attribute_name_length_max):
+        text = f"Message (user) attribute names can be at most {most} characters long."
         raise Fault(INVALID_PARAMETER_VALUE, text)
     if not _ATTRIBUTE_NAME.fullmatch(name):
         raise Fault(
@@ -131,11 +136,11 @@ def _check_attribute_name(name: str) -> None:
         raise Fault(INVALID_PARAMETER_VALUE, text)
 
 
-def _check_attribute(name: str, attribute: MessageAttributeValue) -> None:
+def _check_attribute(name: str, attribute: MessageAttributeValue, limits: Limits) -> None:
     if attribute.string_list_values or attribute.binary_list_values:
         raise Fault(UNSUPPORTED_OPERATION, f"Message (user) attribute '{name}': list values are not supported.")
     match = _DATA_TYPE.fullmatch(attribute.data_type)
-    if match is None or len(attribute.data_type) > AWS.message_attribute_type_length_max:
+    if match is None or len(attribute.data_type) > limits.message_attribute_type_length_max:
         raise Fault(
             INVALID_PARAMETER_VALUE,
             f"The type of message (user) attribute '{name}' is invalid. You must use only the following supported "
@@ -148,12 +153,12 @@ def _check_attribute(name: str, attribute: MessageAttributeValue) -> None:
         raise Fault(INVALID_PARAMETER_VALUE, text)
     if isinstance(value, str) and has_forbidden_characters(value):
         raise Fault(INVALID_PARAMETER_VALUE, _FORBIDDEN_TEXT)
-    if kind == "Number" and not _is_number(attribute.string_value or ""):
+    if kind == "Number" and not _is_number(attribute.string_value or "", limits):
         text = f"Can't cast the value of message (user) attribute '{name}' to a number."
         raise Fault(INVALID_PARAMETER_VALUE, text)
 
 
-def _is_number(text: str) -> bool:
+def _is_number(text: str, limits: Limits) -> bool:
     if len(text) > _NUMBER_LENGTH_MAX or not _NUMBER.fullmatch(text):
         return False
     number = Decimal(text)
@@ -161,8 +166,8 @@ def _is_number(text: str) -> bool:
         return True
     significant = "".join(map(str, number.as_tuple().digits)).strip("0")
     return (
-        len(significant) <= AWS.number_digits_max
-        and AWS.number_exponent_min <= number.adjusted() <= AWS.number_exponent_max
+        len(significant) <= limits.number_digits_max
+        and limits.number_exponent_min <= number.adjusted() <= limits.number_exponent_max
     )
 
 

@@ -34,6 +34,11 @@ def check_queue_name(name: str, *, is_fifo: bool) -> None:
         raise Fault(INVALID_PARAMETER_VALUE, _STANDARD_NAME_RULE)
 
 
+def is_fifo_name(name: str) -> bool:
+    """Whether a queue of this name is a FIFO queue: the suffix and the type go together."""
+    return name.endswith(FIFO_SUFFIX)
+
+
 def is_account(text: str) -> bool:
     """Whether this is the form of an AWS account id: 12 digits."""
     return _ACCOUNT.fullmatch(text) is not None
