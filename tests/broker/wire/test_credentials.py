@@ -7,7 +7,7 @@ from amply.broker.wire.credentials import Credentials, account_of, read_credenti
 HOME = "000000000000"
 SCOPE = "AKIAIOSFODNN7EXAMPLE/20260101/eu-central-1/sqs/aws4_request"
 HEADER = f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host;x-amz-date, Signature=abc".encode()
-EXPECTED = Credentials("AKIAIOSFODNN7EXAMPLE", "eu-central-1")
+EXPECTED = Credentials("AKIAIOSFODNN7EXAMPLE", "20260101", "eu-central-1", "sqs")
 
 
 def test_key_and_region_are_read_from_the_authorization_header() -> None:
@@ -39,6 +39,6 @@ def test_a_query_without_credentials_names_nobody(query: str) -> None:
 
 
 def test_a_key_of_twelve_digits_is_the_account() -> None:
-    assert account_of(Credentials("123456789012", "us-east-1"), HOME) == "123456789012"
+    assert account_of(Credentials("123456789012", "20260101", "us-east-1", "sqs"), HOME) == "123456789012"
     assert account_of(EXPECTED, HOME) == HOME
     assert account_of(None, HOME) == HOME
