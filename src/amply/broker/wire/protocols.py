@@ -55,8 +55,10 @@ class Exchange(Struct, frozen=True, kw_only=True):
     fault: Fault | None = None
 
 
-def read(request: Request, *, default_account: str, base_url: str | None, request_id: str) -> Exchange:
-    """Never raises a Fault. `base_url` None: queue URLs are made from the request's Host header."""
+def read(
+    request: Request, *, default_account: str, base_url: str | None, request_id: str, scheme: str = "http"
+) -> Exchange:
+    """Never raises a Fault. `base_url` None: queue URLs are made from the scheme and the request's Host header."""
     headers = request.headers
     protocol = Protocol.JSON
     action: Action | None = None
@@ -82,7 +84,7 @@ def read(request: Request, *, default_account: str, base_url: str | None, reques
     trace = headers.get(b"x-amzn-trace-id")
     context = Context(
         account=account,
-        base_url=base_url if base_url is not None else _base_url(headers.get(b"host", b"")),
+        base_url=base_url if base_url is not None else _base_url(scheme, headers.get(b"host", b"")),
         sender_id=credentials.access_key if credentials is not None else account,
         request_id=request_id,
         trace_header=trace.decode("latin-1") if trace else None,
@@ -172,5 +174,5 @@ def _complete(action: Action, shape: RequestShape, path: str) -> RequestShape:
 
 
 @lru_cache(maxsize=256)
-def _base_url(host: bytes) -> str:
-    return f"http://{host.decode()}" if _HOST.fullmatch(host) else "http://localhost"
+def _base_url(scheme: str, host: bytes) -> str:
+    return f"{scheme}://{host.decode() if _HOST.fullmatch(host) else 'localhost'}"
