@@ -80,15 +80,15 @@ UNKNOWN = "Reason: Please refer to the appropriate WSDL for a list of valid acti
             (400, "InvalidParameterValue", f"Value SQS:CreateQueue for parameter ActionName is invalid. {OWNERS}"),
         ),
         (
-            {"Actions": ["sendmessage"]},
-            (400, "InvalidParameterValue", f"Value SQS:sendmessage for parameter ActionName is invalid. {UNKNOWN}"),
+            {"Actions": ["SendMessageBatch"]},
+            (400, "InvalidParameterValue", f"Value SQS:SendMessageBatch for parameter ActionName is invalid. {UNKNOWN}"),
         ),
         (
-            {"Actions": ["SendMessageBatch"]},
+            {"Actions": ["Nonsense"]},
             (
                 400,
                 "InvalidParameterValue",
-                f"Value SQS:SendMessageBatch for parameter ActionName is invalid. {UNKNOWN}",
+                f"Value SQS:Nonsense for parameter ActionName is invalid. {UNKNOWN}",
             ),
         ),
         (
