@@ -1,0 +1,169 @@
+"""What each of SQS's 23 actions asks for: which permissions, on which queues.
+
+Knows requests and ARNs. Must not know who asks or what policies say. Sources: Service Authorization Reference, "Actions,
+resources, and condition keys for Amazon SQS"; SQS guide, "Configure a dead-letter queue redrive".
+"""
+
+import base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, cast
+
+import msgspec
+from msgspec import Struct
+
+from amply.broker.auth.access import Access
+from amply.broker.auth.grantable import permission_of
+from amply.broker.auth.patterns import Context
+from amply.broker.sqs import shapes
+from amply.broker.sqs.faults import INVALID_PARAMETER_VALUE, Fault
+from amply.broker.sqs.names import parse_queue_arn, parse_queue_url, queue_arn
+from amply.broker.sqs.shapes import RequestShape
+
+# What an action on no queue in particular is asked for on.
+_EVERYTHING = "*"
+
+
+class Queues(Protocol):
+    """What must be known of the queues there are. A queue that does not exist has no tags and no sources."""
+
+    def tags(self, arn: str) -> Mapping[str, str]:
+        """A queue's tags, for the condition keys aws:ResourceTag/<key>."""
+
+    def dead_letter_sources(self, arn: str) -> Sequence[str]:
+        """The ARNs of the queues whose dead-letter queue this is."""
+
+
+class Asking(Struct, frozen=True):
+    """A request by its AWS action name. `account` owns queues that are named without an account.
+
+    `context` are the condition keys, in lower case, that do not depend on the queue: time, address, transport, client.
+    """
+
+    action: str
+    request: RequestShape
+    region: str
+    account: str
+    context: Context
+
+
+def accesses(asking: Asking, queues: Queues) -> list[Access]:
+    """Everything that must be granted for a request; it is refused if one of them is.
+
+    Raises the `Fault` of a request that names no queue at all: InvalidAddress for a queue URL that is none,
+    InvalidParameterValue for a task handle that is none.
+    """
+    context = {**asking.context, **_request_tags(asking.request)}
+    found = []
+    for permission, resource in _NEEDS[asking.action](asking, queues):
+        resource_tags = _tag_keys("aws:resourcetag/", queues.tags(resource)) if resource != _EVERYTHING else {}
+        found.append(Access(permission, resource, {**context, **resource_tags}))
+    return found
+
+
+def account_of(access: Access, default_account: str) -> str:
+    """Whose the resource is; the default for `*` and for what is no queue's ARN."""
+    parsed = parse_queue_arn(access.resource)
+    return parsed[1] if parsed else default_account
+
+
+# A permission and the resource that it is asked for on.
+_Need = tuple[str, str]
+
+
+def _on_queue(asking: Asking, _queues: Queues) -> Iterator[_Need]:
+    """The action's own permission on the queue of its QueueUrl."""
+    url = cast(shapes.SendMessageRequest, asking.request).queue_url
+    account, name = parse_queue_url(url, asking.account)
+    yield permission_of(asking.action), queue_arn(asking.region, account, name)
+
+
+def _list_queues(asking: Asking, _queues: Queues) -> Iterator[_Need]:
+    yield permission_of(asking.action), _EVERYTHING
+
+
+def _create_queue(asking: Asking, _queues: Queues) -> Iterator[_Need]:
+    request = cast(shapes.CreateQueueRequest, asking.request)
+    arn = queue_arn(asking.region, asking.account, request.queue_name)
+    yield permission_of(asking.action), arn
+    if request.tags:
+        yield permission_of("TagQueue"), arn
+
+
+def _get_queue_url(asking: Asking, _queues: Queues) -> Iterator[_Need]:
+    request = cast(shapes.GetQueueUrlRequest, asking.request)
+    account = request.queue_owner_aws_account_id or asking.account
+    yield permission_of(asking.action), queue_arn(asking.region, account, request.queue_name)
+
+
+def _start_message_move_task(asking: Asking, queues: Queues) -> Iterator[_Need]:
+    """Whoever moves messages could also receive, delete and send them; so that must be granted."""
+    request = cast(shapes.StartMessageMoveTaskRequest, asking.request)
+    for action in ("StartMessageMoveTask", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
+        yield permission_of(action), request.source_arn
+    destinations = (
+        [request.destination_arn] if request.destination_arn else queues.dead_letter_sources(request.source_arn)
+    )
+    for arn in destinations:
+        yield permission_of("SendMessage"), arn
+
+
+def _cancel_message_move_task(asking: Asking, _queues: Queues) -> Iterator[_Need]:
+    handle = cast(shapes.CancelMessageMoveTaskRequest, asking.request).task_handle
+    yield permission_of(asking.action), _source_of(handle)
+
+
+def _list_message_move_tasks(asking: Asking, _queues: Queues) -> Iterator[_Need]:
+    yield permission_of(asking.action), cast(shapes.ListMessageMoveTasksRequest, asking.request).source_arn
+
+
+class _TaskHandle(Struct, rename="camel"):
+    """What a task handle is the Base64 of."""
+
+    task_id: str
+    source_arn: str
+
+
+def _source_of(handle: str) -> str:
+    try:
+        return msgspec.json.decode(base64.b64decode(handle, validate=True), type=_TaskHandle).source_arn
+    except (ValueError, RecursionError):  # Base64, UTF-8 and JSON are refused by kinds of ValueError.
+        raise Fault(INVALID_PARAMETER_VALUE, "Value for parameter TaskHandle is invalid.") from None
+
+
+def _tag_keys(prefix: str, tags: Mapping[str, str]) -> Context:
+    """Tags as condition keys. Those whose keys differ in capitals alone are one condition key with many values."""
+    keys: dict[str, tuple[str, ...]] = {}
+    for tag, value in tags.items():
+        key = f"{prefix}{tag}".lower()
+        keys[key] = (*keys.get(key, ()), value)
+    return keys
+
+
+def _request_tags(request: RequestShape) -> Context:
+    """The condition keys of the tags that a request sets or takes away."""
+    if isinstance(request, shapes.UntagQueueRequest):
+        return {"aws:tagkeys": tuple(request.tag_keys)}
+    if isinstance(request, shapes.CreateQueueRequest | shapes.TagQueueRequest) and request.tags:
+        return {"aws:tagkeys": tuple(request.tags), **_tag_keys("aws:requesttag/", request.tags)}
+    return {}
+
+
+_NEEDS: dict[str, Callable[[Asking, Queues], Iterator[_Need]]] = {
+    **dict.fromkeys(
+        (
+            *("AddPermission", "ChangeMessageVisibility", "ChangeMessageVisibilityBatch", "DeleteMessage"),
+            *("DeleteMessageBatch", "DeleteQueue", "GetQueueAttributes", "ListDeadLetterSourceQueues"),
+            *("ListQueueTags", "PurgeQueue", "ReceiveMessage", "RemovePermission", "SendMessage", "SendMessageBatch"),
+            *("SetQueueAttributes", "TagQueue", "UntagQueue"),
+        ),
+        _on_queue,
+    ),
+    "CancelMessageMoveTask": _cancel_message_move_task,
+    "CreateQueue": _create_queue,
+    "GetQueueUrl": _get_queue_url,
+    "ListMessageMoveTasks": _list_message_move_tasks,
+    "ListQueues": _list_queues,
+    "StartMessageMoveTask": _start_message_move_task,
+}
+
+ACTIONS_WITH_NEEDS = frozenset(_NEEDS)
