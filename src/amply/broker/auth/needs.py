@@ -1,7 +1,7 @@
 """What each of SQS's 23 actions asks for: which permissions, on which queues.
 
-Knows requests and ARNs. Must not know who asks or what policies say. Sources: Service Authorization Reference, "Actions,
-resources, and condition keys for Amazon SQS"; SQS guide, "Configure a dead-letter queue redrive".
+Knows requests and ARNs. Must not know who asks or what policies say. Sources: Service Authorization Reference,
+"Actions, resources, and condition keys for Amazon SQS"; SQS guide, "Configure a dead-letter queue redrive".
 """
 
 import base64
@@ -15,6 +15,7 @@ from amply.broker.auth.access import Access
 from amply.broker.auth.grantable import permission_of
 from amply.broker.auth.patterns import Context
 from amply.broker.sqs import shapes
+from amply.broker.sqs.calls import Call
 from amply.broker.sqs.faults import INVALID_PARAMETER_VALUE, Fault
 from amply.broker.sqs.names import parse_queue_arn, parse_queue_url, queue_arn
 from amply.broker.sqs.shapes import RequestShape
@@ -33,28 +34,16 @@ class Queues(Protocol):
         """The ARNs of the queues whose dead-letter queue this is."""
 
 
-class Asking(Struct, frozen=True):
-    """A request by its AWS action name. `account` owns queues that are named without an account.
+def accesses(call: Call, *, region: str, keys: Context, queues: Queues) -> list[Access]:
+    """Everything that must be granted for a call; it is refused if one of them is.
 
-    `context` are the condition keys, in lower case, that do not depend on the queue: time, address, transport, client.
-    """
-
-    action: str
-    request: RequestShape
-    region: str
-    account: str
-    context: Context
-
-
-def accesses(asking: Asking, queues: Queues) -> list[Access]:
-    """Everything that must be granted for a request; it is refused if one of them is.
-
+    `keys` are the condition keys, in lower case, that do not depend on the queue: time, address, transport, client.
     Raises the `Fault` of a request that names no queue at all: InvalidAddress for a queue URL that is none,
     InvalidParameterValue for a task handle that is none.
     """
-    context = {**asking.context, **_request_tags(asking.request)}
+    context = {**keys, **_request_tags(call.request)}
     found = []
-    for permission, resource in _NEEDS[asking.action](asking, queues):
+    for permission, resource in _NEEDS[call.action](call, region, queues):
         resource_tags = _tag_keys("aws:resourcetag/", queues.tags(resource)) if resource != _EVERYTHING else {}
         found.append(Access(permission, resource, {**context, **resource_tags}))
     return found
@@ -70,34 +59,34 @@ def account_of(access: Access, default_account: str) -> str:
 _Need = tuple[str, str]
 
 
-def _on_queue(asking: Asking, _queues: Queues) -> Iterator[_Need]:
+def _on_queue(call: Call, region: str, _queues: Queues) -> Iterator[_Need]:
     """The action's own permission on the queue of its QueueUrl."""
-    url = cast(shapes.SendMessageRequest, asking.request).queue_url
-    account, name = parse_queue_url(url, asking.account)
-    yield permission_of(asking.action), queue_arn(asking.region, account, name)
+    url = cast(shapes.SendMessageRequest, call.request).queue_url
+    account, name = parse_queue_url(url, call.context.account)
+    yield permission_of(call.action), queue_arn(region, account, name)
 
 
-def _list_queues(asking: Asking, _queues: Queues) -> Iterator[_Need]:
-    yield permission_of(asking.action), _EVERYTHING
+def _list_queues(call: Call, _region: str, _queues: Queues) -> Iterator[_Need]:
+    yield permission_of(call.action), _EVERYTHING
 
 
-def _create_queue(asking: Asking, _queues: Queues) -> Iterator[_Need]:
-    request = cast(shapes.CreateQueueRequest, asking.request)
-    arn = queue_arn(asking.region, asking.account, request.queue_name)
-    yield permission_of(asking.action), arn
+def _create_queue(call: Call, region: str, _queues: Queues) -> Iterator[_Need]:
+    request = cast(shapes.CreateQueueRequest, call.request)
+    arn = queue_arn(region, call.context.account, request.queue_name)
+    yield permission_of(call.action), arn
     if request.tags:
         yield permission_of("TagQueue"), arn
 
 
-def _get_queue_url(asking: Asking, _queues: Queues) -> Iterator[_Need]:
-    request = cast(shapes.GetQueueUrlRequest, asking.request)
-    account = request.queue_owner_aws_account_id or asking.account
-    yield permission_of(asking.action), queue_arn(asking.region, account, request.queue_name)
+def _get_queue_url(call: Call, region: str, _queues: Queues) -> Iterator[_Need]:
+    request = cast(shapes.GetQueueUrlRequest, call.request)
+    account = request.queue_owner_aws_account_id or call.context.account
+    yield permission_of(call.action), queue_arn(region, account, request.queue_name)
 
 
-def _start_message_move_task(asking: Asking, queues: Queues) -> Iterator[_Need]:
+def _start_message_move_task(call: Call, _region: str, queues: Queues) -> Iterator[_Need]:
     """Whoever moves messages could also receive, delete and send them; so that must be granted."""
-    request = cast(shapes.StartMessageMoveTaskRequest, asking.request)
+    request = cast(shapes.StartMessageMoveTaskRequest, call.request)
     for action in ("StartMessageMoveTask", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
         yield permission_of(action), request.source_arn
     destinations = (
@@ -107,13 +96,13 @@ def _start_message_move_task(asking: Asking, queues: Queues) -> Iterator[_Need]:
         yield permission_of("SendMessage"), arn
 
 
-def _cancel_message_move_task(asking: Asking, _queues: Queues) -> Iterator[_Need]:
-    handle = cast(shapes.CancelMessageMoveTaskRequest, asking.request).task_handle
-    yield permission_of(asking.action), _source_of(handle)
+def _cancel_message_move_task(call: Call, _region: str, _queues: Queues) -> Iterator[_Need]:
+    handle = cast(shapes.CancelMessageMoveTaskRequest, call.request).task_handle
+    yield permission_of(call.action), _source_of(handle)
 
 
-def _list_message_move_tasks(asking: Asking, _queues: Queues) -> Iterator[_Need]:
-    yield permission_of(asking.action), cast(shapes.ListMessageMoveTasksRequest, asking.request).source_arn
+def _list_message_move_tasks(call: Call, _region: str, _queues: Queues) -> Iterator[_Need]:
+    yield permission_of(call.action), cast(shapes.ListMessageMoveTasksRequest, call.request).source_arn
 
 
 class _TaskHandle(Struct, rename="camel"):
@@ -148,7 +137,8 @@ def _request_tags(request: RequestShape) -> Context:
     return {}
 
 
-_NEEDS: dict[str, Callable[[Asking, Queues], Iterator[_Need]]] = {
+# Every action has its line here.
+_NEEDS: dict[str, Callable[[Call, str, Queues], Iterator[_Need]]] = {
     **dict.fromkeys(
         (
             *("AddPermission", "ChangeMessageVisibility", "ChangeMessageVisibilityBatch", "DeleteMessage"),
@@ -165,5 +155,3 @@ _NEEDS: dict[str, Callable[[Asking, Queues], Iterator[_Need]]] = {
     "ListQueues": _list_queues,
     "StartMessageMoveTask": _start_message_move_task,
 }
-
-ACTIONS_WITH_NEEDS = frozenset(_NEEDS)
