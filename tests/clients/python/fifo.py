@@ -64,11 +64,11 @@ def fifo_content_based_deduplication(run: Run) -> None:
     url = run.fifo("content", ContentBasedDeduplication="true")
     first, second = (_send(run, url, "same", "group") for _ in range(2))
     expect(second["MessageId"], first["MessageId"])
-    _send(run, url, "same", "group", "another id")
+    _send(run, url, "same", "group", "another-id")
     received = run.receive(url)
     expect(bodies(received), ["same", "same"])
     told = [message["Attributes"]["MessageDeduplicationId"] for message in received]
-    expect(told, [hashlib.sha256(b"same").hexdigest(), "another id"])
+    expect(told, [hashlib.sha256(b"same").hexdigest(), "another-id"])
 
 
 def fifo_batch(run: Run) -> None:
