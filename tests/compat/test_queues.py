@@ -19,6 +19,7 @@ DEFAULTS = {
     "LastModifiedTimestamp": "1700000000",
     "QueueArn": "arn:aws:sqs:eu-central-1:000000000000:work",
 }
+STATEMENT = '{"Effect": "Allow", "Principal": "*",  "Action": "sqs:SendMessage", "Resource": "*"}'
 
 
 def test_a_new_queue_has_the_url_of_the_endpoint_that_made_it_and_all_defaults(broker, sqs, queue):
@@ -133,7 +134,7 @@ def test_a_policy_is_kept_as_given_and_an_empty_one_takes_it_away(sqs, queue, na
     dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     policy = {
-        "Policy": '{"Version":  "2012-10-17", "Statement": []}',
+        "Policy": '{"Version":  "2012-10-17", "Statement": ' + STATEMENT + "}",
         "RedrivePolicy": json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": "5"}),
         "RedriveAllowPolicy": '{"redrivePermission": "denyAll"}',
     }[name]
@@ -141,6 +142,31 @@ def test_a_policy_is_kept_as_given_and_an_empty_one_takes_it_away(sqs, queue, na
     assert sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=[name])["Attributes"] == {name: policy}
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={name: ""})
     assert "Attributes" not in sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=[name])
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ("x", "Policy must be a JSON object."),
+        ('{"Statement": []}', "a policy has a Statement"),
+        (
+            '{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "sqs:Fly", "Resource": "*"}}',
+            "no such action",
+        ),
+        (f'{{"Statement": [{", ".join([STATEMENT] * 21)}]}}', "the policy of a queue has at most 20"),
+        (f'{{"Id": "{"x" * 8192}", "Statement": {STATEMENT}}}', "it has at most 8192"),
+    ],
+    ids=["no JSON", "no statement", "no action", "21 statements", "too long"],
+)
+def test_a_policy_that_cannot_be_enforced_is_refused(sqs, queue, refused, policy, reason):
+    for refusal in (
+        refused(sqs.set_queue_attributes, QueueUrl=queue, Attributes={"Policy": policy}),
+        refused(sqs.create_queue, QueueName="other", Attributes={"Policy": policy}),
+    ):
+        assert refusal[:2] == (400, "InvalidAttributeValue")
+        assert refusal[2].startswith("Invalid value for the parameter Policy. Reason: ")
+        assert reason in refusal[2]
+    assert "Attributes" not in sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["Policy"])
 
 
 @pytest.mark.parametrize(

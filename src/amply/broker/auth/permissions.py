@@ -1,6 +1,6 @@
 """AddPermission and RemovePermission: statements of a queue's policy under a label (AWS API reference, AddPermission).
 
-Edits JSON. Knows nothing of what a policy means to a caller.
+Edits JSON that was found to be a policy when it was set.
 """
 
 import re
@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from amply.broker.auth.policies import PolicyError, parse
 from amply.broker.sqs.actions import ACTIONS
 from amply.broker.sqs.faults import OVER_LIMIT, Fault, invalid_parameter, missing_parameter
 from amply.broker.sqs.limits import Limits
@@ -52,12 +53,10 @@ def add_permission(
         "Resource": arn,
     }
     changed = _write(document | {"Statement": [*statements, added]})
-    if len(statements) >= limits.policy_statements_max:
-        found = len(statements) + 1
-        raise Fault(OVER_LIMIT, f"{found} Statements were found, maximum allowed is {limits.policy_statements_max}.")
-    if (size := len(changed.encode())) > limits.policy_size_bytes_max:
-        text = f"The policy would be {size} bytes long, maximum allowed is {limits.policy_size_bytes_max}."
-        raise Fault(OVER_LIMIT, text)
+    try:
+        parse(changed, kind="resource", limits=limits)
+    except PolicyError as error:
+        raise Fault(OVER_LIMIT, f"{error.message}.") from None
     return changed
 
 
@@ -99,7 +98,6 @@ def _check(label: str, account_ids: Sequence[str], actions: Sequence[str], limit
 
 
 def _read(policy: str) -> dict[str, Any]:
-    # Whatever is kept was found to be a JSON object when it was set.
     return msgspec.json.decode(policy, type=dict[str, Any])
 
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from amply.broker.auth.policies import PolicyError, parse
 from amply.broker.engine.commands import (
     CreateQueue,
     DeleteQueue,
@@ -11,7 +12,7 @@ from amply.broker.engine.commands import (
     TagQueue,
     UntagQueue,
 )
-from amply.broker.sqs.attributes import check_names, validate
+from amply.broker.sqs.attributes import check_names, invalid_value, validate
 from amply.broker.sqs.faults import INVALID_PARAMETER_VALUE, UNSUPPORTED_OPERATION, Fault
 from amply.broker.sqs.names import check_queue_name, is_fifo_name, queue_url
 from amply.broker.sqs.shapes import (
@@ -50,6 +51,7 @@ def create_queue(service: "Service", request: CreateQueueRequest, context: "Cont
     if is_fifo:
         raise Fault(UNSUPPORTED_OPERATION, "FIFO queues are not supported yet.")
     valid = validate(attributes, is_fifo=is_fifo, creating=True, limits=service.limits)
+    _check_policy(valid, service.limits)
     _check_tags(tags, service.limits)
     command = CreateQueue(key, valid, tags)
     result = CreateQueueResult(queue_url=queue_url(context.base_url, context.account, name))
@@ -112,6 +114,7 @@ def set_queue_attributes(
         current=record.attributes,
         limits=service.limits,
     )
+    _check_policy(attributes, service.limits)
     service.execute(SetQueueAttributes(key, attributes), respond, lambda _: None)
 
 
@@ -138,6 +141,15 @@ def list_queue_tags(service: "Service", request: ListQueueTagsRequest, context: 
     """All tags of a queue."""
     record = service.engine.queues.existing(service.key(request.queue_url, context)).record
     respond(ListQueueTagsResult(tags=record.tags))
+
+
+def _check_policy(attributes: "Mapping[str, str]", limits: "Limits") -> None:
+    """A policy that could not be enforced is not taken."""
+    if text := attributes.get("Policy"):
+        try:
+            parse(text, kind="resource", limits=limits)
+        except PolicyError as error:
+            raise invalid_value("Policy", f"{error.message}.") from None
 
 
 def _check_tags(tags: "Mapping[str, str]", limits: "Limits") -> None:

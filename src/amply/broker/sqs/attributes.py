@@ -1,7 +1,7 @@
 """Queue attributes: which there are, what may be set, and in what form they are kept.
 
-Source: AWS API reference, SetQueueAttributes and GetQueueAttributes. Whether a queue that a policy names exists is not
-this module's business.
+Source: AWS API reference, SetQueueAttributes and GetQueueAttributes. Whether a queue that a policy names exists, and
+what a Policy says, is not this module's business.
 """
 
 import re
@@ -136,7 +136,7 @@ def validate(
         together.get("FifoThroughputLimit") == "perMessageGroupId"
         and together.get("DeduplicationScope") != "messageGroup"
     ):
-        raise _invalid_value("FifoThroughputLimit", "perMessageGroupId needs DeduplicationScope messageGroup.")
+        raise invalid_value("FifoThroughputLimit", "perMessageGroupId needs DeduplicationScope messageGroup.")
     return valid
 
 
@@ -186,6 +186,12 @@ def redrive_allow_policy(text: str) -> RedriveAllowPolicy:
     return RedriveAllowPolicy(cast(Permission, permission), tuple(arns))
 
 
+def invalid_value(name: str, reason: str | None = None) -> Fault:
+    """An attribute that exists cannot have this value. `reason` is a sentence with its full stop."""
+    message = f"Invalid value for the parameter {name}."
+    return Fault(INVALID_ATTRIBUTE_VALUE, f"{message} Reason: {reason}" if reason else message)
+
+
 def _valid(name: str, value: str, *, is_fifo: bool, creating: bool, limits: Limits) -> str:
     rule = settable(limits).get(name)
     if rule is None:
@@ -200,15 +206,15 @@ def _valid(name: str, value: str, *, is_fifo: bool, creating: bool, limits: Limi
         value = value.lower()
         if name == "FifoQueue" and value != "true":
             reason = "Modifying queue type is not supported."
-            raise _invalid_value(name, None if creating else reason)
+            raise invalid_value(name, None if creating else reason)
         if value not in {"true", "false"}:
-            raise _invalid_value(name)
+            raise invalid_value(name)
     elif rule.range:
         if not _NUMBER.fullmatch(value) or not rule.range[0] <= int(value) <= rule.range[1]:
-            raise _invalid_value(name)
+            raise invalid_value(name)
         value = str(int(value))
     elif rule.values and value not in rule.values:
-        raise _invalid_value(name)
+        raise invalid_value(name)
     if name == "KmsDataKeyReusePeriodSeconds" and int(value) == AWS.kms_data_key_reuse_s_default:
         return ""
     _check_document(name, value, limits)
@@ -226,41 +232,10 @@ def _check_document(name: str, text: str, limits: Limits) -> None:
             reason = f"sourceQueueArns can hold at most {limits.redrive_source_queues_max} ARNs."
             raise invalid_parameter(name, text, reason)
     elif name == "Policy":
-        _check_policy(text, limits)
-
-
-def _check_policy(text: str, limits: Limits) -> None:
-    """The form and the size of a queue's policy (developer guide, "Quotas related to policies"), not its meaning."""
-    if len(text.encode(errors="replace")) > limits.policy_size_bytes_max:
-        raise _invalid_value("Policy", f"Policy can be at most {limits.policy_size_bytes_max} bytes long.")
-    try:
-        statements = msgspec.json.decode(text, type=dict[str, Any]).get("Statement", [])
-    except (ValueError, RecursionError):
-        raise _invalid_value("Policy", "Policy must be a JSON object.") from None
-    statements = statements if isinstance(statements, list) else [statements]
-    if not all(isinstance(statement, dict) for statement in statements):
-        raise _invalid_value("Policy", "Each Statement must be a JSON object.")
-    principals = sum(_count(statement.get("Principal")) for statement in statements)
-    conditions = sum(
-        len(condition) if isinstance(condition, dict) else 1
-        for statement in statements
-        if isinstance(block := statement.get("Condition"), dict)
-        for condition in block.values()
-    )
-    for what, found, most in (
-        ("statements", len(statements), limits.policy_statements_max),
-        ("principals", principals, limits.policy_principals_max),
-        ("conditions", conditions, limits.policy_conditions_max),
-    ):
-        if found > most:
-            raise _invalid_value("Policy", f"Policy can hold at most {most} {what}; it holds {found}.")
-
-
-def _count(principal: object) -> int:
-    """How many are named by `"*"`, `{"AWS": "one"}` or `{"AWS": ["several"], "Service": "one"}`."""
-    if isinstance(principal, dict):
-        return sum(len(named) if isinstance(named, list) else 1 for named in principal.values())
-    return principal is not None
+        try:
+            msgspec.json.decode(text, type=dict[str, Any])
+        except (ValueError, RecursionError):
+            raise invalid_value(name, "Policy must be a JSON object.") from None
 
 
 def _json_object(name: str, text: str) -> dict[str, Any]:
@@ -268,8 +243,3 @@ def _json_object(name: str, text: str) -> dict[str, Any]:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (ValueError, RecursionError):  # every decoding error of msgspec is a ValueError
         raise invalid_parameter(name, text, f"{name} is not a valid JSON map.") from None
-
-
-def _invalid_value(name: str, reason: str | None = None) -> Fault:
-    message = f"Invalid value for the parameter {name}."
-    return Fault(INVALID_ATTRIBUTE_VALUE, f"{message} Reason: {reason}" if reason else message)

@@ -63,3 +63,9 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 AWS = Limits()
+
+# What a broker for tests may set to something else. Names of queues are checked in too many places that know no
+# broker, and defaults are no limits.
+CHANGEABLE = tuple(
+    name for name in Limits.__struct_fields__ if name != "queue_name_length_max" and not name.endswith("_default")
+)
