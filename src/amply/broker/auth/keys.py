@@ -162,17 +162,20 @@ def _stamp(status: os.stat_result) -> _Stamp:
 
 
 def _read(path: Path) -> tuple[_Stamp, dict[str, Key]]:
-    _check_folder(path.parent)
     try:
+        _check_folder(path.parent)
         # Not blocking: somebody may have put a named pipe there.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
+            _check_private(path, status, stat.S_ISREG, "file", 0o600)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read()
+        finally:
+            os.close(descriptor)
     except OSError as error:
         why = "it is a symbolic link" if path.is_symlink() else error.strerror
         raise KeyFileError(f"the key file {path} cannot be read: {why}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        _check_private(path, status, stat.S_ISREG, "file", 0o600)
-        content = file.read()
     return _stamp(status), _decode(path, content)
 
 
