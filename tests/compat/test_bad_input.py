@@ -198,7 +198,7 @@ def test_a_message_over_every_limit_is_refused(post_json, query):
 
 def test_a_request_over_the_servers_limit_is_refused_before_it_is_read(ask):
     headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.SendMessage"}
-    answer = ask("POST", "/", b"x" * (5 << 20), headers)
+    answer = ask("POST", "/", b"x" * (7 << 20), headers)
     assert answer.status == 413
 
 

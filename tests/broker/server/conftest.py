@@ -86,8 +86,8 @@ class Serving:
     def text(self, body: bytes) -> Response:
         return text(body)
 
-    def client(self, receive_buffer: int | None = None) -> "Client":
-        return Client(self.port, receive_buffer)
+    def client(self, receive_buffer: int | None = None, *, source: str = "127.0.0.1") -> "Client":
+        return Client(self.port, receive_buffer, source)
 
     def close(self) -> None:
         self.wait_for(self.listener.stop(0))
@@ -98,11 +98,12 @@ class Serving:
 
 
 class Client:
-    def __init__(self, port: int, receive_buffer: int | None = None) -> None:
+    def __init__(self, port: int, receive_buffer: int | None, source: str) -> None:
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(PATIENCE_S)
+        self.socket.bind((source, 0))
         self.socket.connect(("127.0.0.1", port))
         self.file = self.socket.makefile("rb")
 

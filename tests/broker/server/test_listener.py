@@ -1,11 +1,12 @@
 """The open port: where it listens, and how it ends."""
 
 import asyncio
+import resource
 import socket
 
 import pytest
 
-from amply.broker.server.listener import Listener
+from amply.broker.server.listener import OTHER_FILES, Listener
 from amply.errors import AmplyError
 
 
@@ -109,3 +110,37 @@ def test_every_connection_notices_a_peer_that_is_silent_for_a_minute(server):
             return [accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), *values]
 
         assert server.call(options) == [1, 1, 30, 10, 3, 60_000]
+
+
+@pytest.fixture
+def open_files_limit():
+    """Set both limits on open files. The hard one cannot be raised again, so it is only pretended."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    patch = pytest.MonkeyPatch()
+
+    def limit(soft, hard):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
+        patch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+        patch.setattr(resource, "setrlimit", lambda _, limits: raised.append(limits))
+
+    raised = []
+    limit.raised = raised
+    yield limit
+    patch.undo()
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_the_limit_on_open_files_is_raised_as_far_as_connections_need(serve, open_files_limit):
+    open_files_limit(1024, 100_000)
+    with serve(max_connections=2000):
+        assert open_files_limit.raised == [(2000 + OTHER_FILES, 100_000)]
+
+
+def test_connections_leave_the_store_its_files(serve, open_files_limit, caplog):
+    open_files_limit(1024, OTHER_FILES + 2)
+    with serve() as server:
+        assert "2 connections at most" in caplog.text
+        with server.client() as first, server.client() as second, server.client() as third:
+            assert first.ask("/a").answer()[0] == 200
+            assert second.ask("/a").answer()[0] == 200
+            assert third.answer()[0] == 503

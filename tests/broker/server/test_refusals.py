@@ -148,3 +148,59 @@ def test_far_above_the_connection_cap_clients_are_dropped(serve):
         for client in told:
             client.__exit__()
         server.until_empty()
+
+
+def test_one_address_cannot_take_every_seat(serve):
+    with serve(max_connections=100, max_per_address=2) as server:
+        with server.client() as first, server.client() as second:
+            assert first.ask("/a").answer()[0] == 200
+            assert second.ask("/a").answer()[0] == 200
+            with server.client() as third:
+                assert third.answer()[0] == 503
+                assert third.is_closed()
+            with server.client(source="127.0.0.2") as other:
+                assert other.ask("/a").answer()[0] == 200
+        server.until_empty()
+        with server.client() as client:
+            assert client.ask("/a").answer()[0] == 200
+
+
+def test_a_crowd_of_idle_connections_keeps_nobody_out_for_long(serve):
+    with serve(max_connections=50, max_per_address=40) as server:
+        crowd = [server.client() for _ in range(150)]
+        server.until(lambda: server.listener.connections >= 100)
+        with server.client(source="127.0.0.2") as other:
+            assert other.ask("/a").answer()[0] == 200
+        server.move(10)  # seconds for those with a seat to begin a request, two for the refused to read why not
+        assert all(client.file.read()[:12] in {b"", b"HTTP/1.1 503"} for client in crowd)
+        server.until_empty()
+        with server.client() as client:
+            assert client.ask("/a").answer()[0] == 200
+        for client in crowd:
+            client.__exit__()
+
+
+HALF = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 400000\r\n\r\n" + b"x" * 200_000
+
+
+def test_unfinished_bodies_of_all_connections_together_are_bounded(serve):
+    with serve(max_held_bytes=300_000) as server, server.client() as first, server.client() as second:
+        first.send(HALF)
+        server.until(lambda: server.listener._hall.held_bytes == 200_000)
+        second.send(HALF)
+        status, headers, body = second.answer()
+        assert (status, headers["connection"], json.loads(body)["__type"]) == (503, "close", "ServiceUnavailable")
+        assert second.is_closed()
+        with server.client() as small:
+            assert small.ask("/small", body=b"x" * 60_000).answer()[0] == 200
+        assert first.send(b"x" * 200_000).answer()[0] == 200
+        assert server.call(lambda: server.listener._hall.held_bytes) == 0
+
+
+def test_a_client_that_leaves_gives_back_what_was_held_for_it(serve):
+    with serve(max_held_bytes=300_000) as server:
+        with server.client() as client:
+            client.send(HALF)
+            server.until(lambda: server.listener._hall.held_bytes == 200_000)
+        server.until_empty()
+        assert server.call(lambda: server.listener._hall.held_bytes) == 0

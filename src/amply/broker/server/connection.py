@@ -29,6 +29,8 @@ LINGER_S: Final = 2.0
 
 # Above this, no further request of the connection is handled until the peer reads.
 SEND_BUFFER_MAX_BYTES: Final = 64 * 1024
+# A request that is longer than this may be refused while the unfinished requests of all connections are too much.
+SMALL_REQUEST_BYTES: Final = 64 * 1024
 # Requests sent ahead while one is being answered; above it reading stops, and with it the notice of a hang-up.
 AHEAD_MAX_BYTES: Final = 64 * 1024
 
@@ -38,6 +40,7 @@ _TCP_ESTABLISHED: Final = 1  # first byte of Linux' tcp_info: the state
 _INTERNAL_FAILURE: Final = refusal(500, "InternalFailure", "The request processing has failed: see the broker's log.")
 _TOO_SLOW: Final = refusal(408, "RequestTimeout", "The request did not arrive in time.")
 _NO_SEAT: Final = refusal(503, "ServiceUnavailable", "Too many connections.")
+_NO_ROOM: Final = refusal(503, "ServiceUnavailable", "Too many large requests are on their way. Try again.")
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,7 @@ class Connection(asyncio.Protocol):
         "_choked",
         "_deadline_s",
         "_hall",
+        "_held_bytes",
         "_line",
         "_reader",
         "_refusal",
@@ -77,6 +81,8 @@ class Connection(asyncio.Protocol):
         "_stage",
         "_taking_turns",
         "_transport",
+        "address",
+        "is_seated",
     )
 
     _transport: asyncio.Transport
@@ -93,21 +99,25 @@ class Connection(asyncio.Protocol):
         self._cancel: Cancel | None = None
         self._taking_turns = False
         self._choked = False
+        self._held_bytes = 0  # what of `hall.held_bytes` is ours
+        self.address = ""
+        self.is_seated = False
 
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         hall = self._hall
-        seat, standing_room = hall.has_seat(), hall.has_standing_room()
+        self.address = self._reader.peer = _address(transport)
+        self.is_seated = not hall.closing and hall.has_seat(self.address)
+        standing_room = not hall.closing and hall.has_standing_room()
         hall.enter(self)
-        if not standing_room:
+        if not (self.is_seated or standing_room):
             self.abort()
             return
-        self._reader.peer = _address(transport)
         self._transport.set_write_buffer_limits(high=SEND_BUFFER_MAX_BYTES)
         self._deadline_s = hall.now() + HEADER_DEADLINE_S
-        if not seat:
+        if not self.is_seated:
             self._refuse(_NO_SEAT)
 
     def data_received(self, data: bytes) -> None:
@@ -184,6 +194,8 @@ class Connection(asyncio.Protocol):
         self._line = line
         self._stage = _Stage.ANSWERING
         self._deadline_s = inf
+        if self._held_bytes:
+            self._hold(0)  # what is complete is the handler's, which has bounds of its own
         try:
             cancel = self._hall.handler(request, partial(self._respond, self._serial))
         except Exception:
@@ -253,13 +265,21 @@ class Connection(asyncio.Protocol):
 
     def _wait_for_bytes(self) -> None:
         reader = self._reader
-        if reader.in_body:
-            self._wait(_Stage.BODY)
-            if reader.awaits_continue:
-                reader.awaits_continue = False
-                self._transport.write(CONTINUE)
-        else:
-            self._wait(_Stage.HEAD if reader.in_head else _Stage.IDLE)
+        if not (reader.in_body or reader.in_head):
+            self._wait(_Stage.IDLE)
+            return
+        self._hold(reader.unfinished_bytes)
+        if self._held_bytes > SMALL_REQUEST_BYTES and self._hall.held_bytes > self._hall.max_held_bytes:
+            self._refuse(_NO_ROOM)
+            return
+        self._wait(_Stage.BODY if reader.in_body else _Stage.HEAD)
+        if reader.awaits_continue:
+            reader.awaits_continue = False
+            self._transport.write(CONTINUE)
+
+    def _hold(self, size_bytes: int) -> None:
+        self._hall.held_bytes += size_bytes - self._held_bytes
+        self._held_bytes = size_bytes
 
     def _trickles(self, now_s: float) -> bool:
         elapsed_s = now_s - (self._deadline_s - BODY_DEADLINE_S)
@@ -288,6 +308,7 @@ class Connection(asyncio.Protocol):
         """Nothing more is read or answered; the handler is told if it still owes an answer."""
         cancel, self._cancel = self._cancel, None
         self._wait(_Stage.LEAVING)
+        self._hold(0)
         self._refusal = None
         self._ahead.clear()
         self._reader.arrived.clear()

@@ -5,6 +5,7 @@ costs no timer. Knows no sockets and no HTTP.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -30,7 +31,10 @@ Handler = Callable[[Request, Respond], Cancel | None]
 
 
 class Guest(Protocol):
-    """A connection, as the hall sees it."""
+    """A connection, as the hall sees it. What it says of itself does not change after `enter`."""
+
+    address: str  # the IP address at the other end
+    is_seated: bool  # served; the others are only told that they are not
 
     def check_deadline(self, now_s: float) -> None:
         """End what took too long."""
@@ -45,7 +49,8 @@ class Guest(Protocol):
 class Hall:
     """`now` is a monotonic clock in seconds, `wall_ms` the wall clock. `closing`: no further request is taken.
 
-    Without a wall clock the answers carry no `date` (RFC 9110 6.6.1).
+    Without a wall clock the answers carry no `date` (RFC 9110 6.6.1). `held_bytes` is what all connections
+    together hold of requests that are not complete; each of them adds and takes off its own.
     """
 
     def __init__(
@@ -56,33 +61,48 @@ class Hall:
         wall_ms: Callable[[], int] | None,
         max_body_bytes: int,
         max_connections: int,
+        max_per_address: int,
+        max_held_bytes: int,
     ) -> None:
         self.handler = handler
         self.now = now
         self.max_body_bytes = max_body_bytes
+        self.max_held_bytes = max_held_bytes
+        self.held_bytes = 0
         self.closing = False
         self.date = b""
         self.guests: set[Guest] = set()
         self.empty = asyncio.Event()
         self.empty.set()
         self._max_connections = max_connections
+        self._max_per_address = max_per_address
+        self._seated = 0
+        self._seated_from: Counter[str] = Counter()
         self._wall_ms = wall_ms
         self._renew_date()
 
-    def has_seat(self) -> bool:
-        """Whether one more connection is served."""
-        return len(self.guests) < self._max_connections
+    def has_seat(self, address: str) -> bool:
+        """Whether one more connection from there is served."""
+        return self._seated < self._max_connections and self._seated_from[address] < self._max_per_address
 
     def has_standing_room(self) -> bool:
         """Whether one more connection may at least be told that there is no seat."""
-        return len(self.guests) < self._max_connections + OVERFLOW_MAX and not self.closing
+        return len(self.guests) - self._seated < OVERFLOW_MAX
 
     def enter(self, guest: Guest) -> None:
         self.guests.add(guest)
         self.empty.clear()
+        if guest.is_seated:
+            self._seated += 1
+            self._seated_from[guest.address] += 1
 
     def leave(self, guest: Guest) -> None:
         self.guests.discard(guest)
+        if guest.is_seated:
+            self._seated -= 1
+            self._seated_from[guest.address] -= 1
+            if not self._seated_from[guest.address]:
+                del self._seated_from[guest.address]
         if not self.guests:
             self.empty.set()
 

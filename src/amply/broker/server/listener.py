@@ -5,7 +5,9 @@ Knows sockets and the event loop. Does not know HTTP, nor which addresses may be
 
 import asyncio
 import errno
+import logging
 import os
+import resource
 import socket
 import ssl
 from collections.abc import Callable
@@ -13,17 +15,28 @@ from functools import partial
 from typing import Final
 
 from amply.broker.server.connection import HEADER_DEADLINE_S, Connection
-from amply.broker.server.hall import Hall, Handler
+from amply.broker.server.hall import OVERFLOW_MAX, Hall, Handler
 from amply.errors import AmplyError
 
-MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+# What the largest legal request can take. The messages of a request are 1 MiB together, bodies and attributes. JSON may
+# write a character of one byte as \u00xx, six times its size; in a form, text can grow to three times its size, and
+# bytes to four, as base64 with every character escaped. Names, ids and the queue's URL take the rest.
+MAX_BODY_BYTES: Final = 6 * 1024 * 1024 + 256 * 1024
 MAX_CONNECTIONS: Final = 10_000
+# Nobody takes every seat. Half of them are more than any one machine's workers need.
+MAX_CONNECTIONS_PER_ADDRESS: Final = MAX_CONNECTIONS // 2
+# Bodies that are on their way, of all connections together: forty of the largest.
+MAX_HELD_BYTES: Final = 256 * 1024 * 1024
+# Open files that are not connections: the store's, the log's, the listening socket, and room to accept and refuse.
+OTHER_FILES: Final = 64 + OVERFLOW_MAX
 SWEEP_EVERY_S: Final = 1.0
 BACKLOG: Final = 1024
 
 KEEPALIVE_IDLE_S: Final = 30
 KEEPALIVE_EVERY_S: Final = 10
 KEEPALIVE_PROBES: Final = 3
+
+log = logging.getLogger(__name__)
 
 
 class Listener:
@@ -41,6 +54,8 @@ class Listener:
         *,
         max_body_bytes: int = MAX_BODY_BYTES,
         max_connections: int = MAX_CONNECTIONS,
+        max_per_address: int = MAX_CONNECTIONS_PER_ADDRESS,
+        max_held_bytes: int = MAX_HELD_BYTES,
         now: Callable[[], float] | None = None,
         wall_ms: Callable[[], int] | None = None,
         tls: ssl.SSLContext | None = None,
@@ -50,6 +65,8 @@ class Listener:
         self._port = port
         self._max_body_bytes = max_body_bytes
         self._max_connections = max_connections
+        self._max_per_address = max_per_address
+        self._max_held_bytes = max_held_bytes
         self._now = now
         self._wall_ms = wall_ms
         self._tls = tls
@@ -70,7 +87,9 @@ class Listener:
             now=self._now or loop.time,
             wall_ms=self._wall_ms,
             max_body_bytes=self._max_body_bytes,
-            max_connections=self._max_connections,
+            max_connections=_seats(self._max_connections),
+            max_per_address=self._max_per_address,
+            max_held_bytes=self._max_held_bytes,
         )
         listening = _bind(self._host, self._port)
         try:
@@ -119,6 +138,26 @@ class Listener:
     def _sweep_again(self) -> None:
         self._sweep = asyncio.get_running_loop().call_later(SWEEP_EVERY_S, self._sweep_again)
         self.sweep()
+
+
+def _seats(wanted: int) -> int:
+    """How many connections can be served without taking the store its files.
+
+    The soft limit on open files is raised as far as that needs and the hard one allows.
+    """
+    files = wanted + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        raised = files if hard == resource.RLIM_INFINITY else min(files, hard)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+        except (OSError, ValueError):  # some systems have another limit below the hard one
+            raised = soft
+        if raised < files:
+            seats = max(1, raised - OTHER_FILES)
+            log.warning("%d connections at most: the limit on open files is %d (`ulimit -n`)", seats, raised)
+            return seats
+    return wanted
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -70,8 +70,13 @@ class RequestReader:
         self._headers: dict[bytes, bytes] = {}
         self._method = ""
         self._line = KEEP
-        self._body: list[bytes] = []
+        self._body: bytes | bytearray = b""
         self._parser = httptools.HttpRequestParser(self)
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """How much of a request is here that is not complete; a little too many, never too few."""
+        return self.body_bytes if self.in_body else self._fed_bytes if self.in_head else 0
 
     def feed(self, data: bytes) -> Response | None:
         """Parse; complete requests are in `arrived` afterwards. Returns the refusal that ends the connection, if any.
@@ -105,9 +110,6 @@ class RequestReader:
         if self.closing:
             raise _Refused
         self.in_head = True
-        self._url = b""
-        self._lines = []
-        self._body = []
         self.body_bytes = self._framing_bytes = 0
 
     def on_url(self, url: bytes) -> None:
@@ -149,18 +151,25 @@ class RequestReader:
         self.body_bytes += len(data)
         if self.body_bytes > self._max_body_bytes:
             self._refuse_body()
-        self._body.append(data)
+        if not self._body:
+            self._body = data  # most bodies come in one piece, and stay that piece
+            return
+        # Not a list: what comes in chunks of two bytes would take thirty times its size.
+        if isinstance(self._body, bytes):
+            self._body = bytearray(self._body)
+        self._body += data
 
     def on_message_complete(self) -> None:
         if self._lines:
             self._refuse(400, "BadRequest", "Trailers behind a chunked body are not supported.")
         self.in_body = self.awaits_continue = False
-        body = self._body
-        content = body[0] if len(body) == 1 else b"".join(body)
         line = CLOSE if len(self.arrived) == PIPELINE_MAX - 1 else self._line
         if line is CLOSE:
             self.closing = True
-        self.arrived.append((Request(self._method, self._url.decode("ascii"), self._headers, content, self.peer), line))
+        body = bytes(self._body)
+        self.arrived.append((Request(self._method, self._url.decode("ascii"), self._headers, body, self.peer), line))
+        # An idle connection holds nothing of its last request, which may have been large.
+        self._url, self._headers, self._body = b"", {}, b""
 
     def _collect_headers(self) -> dict[bytes, bytes]:
         lines = self._lines
