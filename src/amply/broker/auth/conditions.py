@@ -70,14 +70,14 @@ def parse_conditions(element: Any, where: str) -> tuple[Condition | NullConditio
             place = f"{where}.{operator}.{key}"
             texts = [_text(value, place) for value in (values if isinstance(values, list) else [values])]
             if not texts:
-                raise PolicyError("[]", place, "without a value it could never hold; name one, or leave it out")
+                raise PolicyError([], place, "without a value it could never hold; name one, or leave it out")
             conditions.append(_condition(operator, key, texts, place))
     return tuple(conditions)
 
 
 def _members(element: Any, where: str) -> list[tuple[str, Any]]:
     if not isinstance(element, Mapping) or not element:
-        raise PolicyError(str(element), where, 'it is written {"<operator>": {"<key>": "<value>"}}, and not empty')
+        raise PolicyError(element, where, 'it is written {"<operator>": {"<key>": "<value>"}}, and not empty')
     return [*element.items()]
 
 
@@ -87,7 +87,7 @@ def _text(value: Any, where: str) -> str:
         return "true" if value else "false"
     if isinstance(value, str | int | float):
         return str(value)
-    raise PolicyError(str(value), where, "a value is a text, a number, true or false")
+    raise PolicyError(value, where, "a value is a text, a number, true or false")
 
 
 def _condition(written: str, key: str, texts: list[str], where: str) -> Condition | NullCondition:
@@ -110,5 +110,5 @@ def _condition(written: str, key: str, texts: list[str], where: str) -> Conditio
 
 def _null(key: str, texts: list[str], where: str) -> NullCondition:
     if len(texts) != 1 or texts[0].lower() not in {"true", "false"}:
-        raise PolicyError(", ".join(texts), where, "Null is true (the key is absent) or false (it is there)")
+        raise PolicyError(texts, where, "Null is true (the key is absent) or false (it is there)")
     return NullCondition(key.lower(), texts[0].lower() == "true")

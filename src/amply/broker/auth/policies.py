@@ -95,9 +95,9 @@ def parse(document: str | Mapping[str, Any], *, kind: Kind, limits: Limits = AWS
     _check_elements(decoded, _POLICY_ELEMENTS, "Policy")
     version = decoded.get("Version", "2008-10-17")
     if version not in _VERSIONS:
-        raise PolicyError(str(version), "Version", f"it is {' or '.join(_VERSIONS)}")
+        raise PolicyError(version, "Version", f"it is {' or '.join(_VERSIONS)}")
     if not isinstance(decoded.get("Id", ""), str):
-        raise PolicyError(str(decoded["Id"]), "Id", "it is a text")
+        raise PolicyError(decoded["Id"], "Id", "it is a text")
     if version != _WITH_VARIABLES and "${" in text:
         raise PolicyError("${", "Policy", f'variables need "Version": "{_WITH_VARIABLES}"')
     listed = decoded.get("Statement")
@@ -151,14 +151,14 @@ def _check_elements(element: Mapping[str, Any], known: set[str], where: str) -> 
 
 def _statement(element: Any, kind: Kind, where: str) -> Statement:
     if not isinstance(element, dict):
-        raise PolicyError(str(element), where, "a policy has a Statement, which is an object or a list of objects")
+        raise PolicyError(element, where, "a policy has a Statement, which is an object or a list of objects")
     _check_elements(element, _STATEMENT_ELEMENTS, where)
     sid = element.get("Sid")
     if sid is not None and not isinstance(sid, str):
-        raise PolicyError(str(sid), f"{where}.Sid", "it is a text")
+        raise PolicyError(sid, f"{where}.Sid", "it is a text")
     effect = element.get("Effect")
     if effect not in ("Allow", "Deny"):
-        raise PolicyError(str(effect), f"{where}.Effect", "it is Allow or Deny")
+        raise PolicyError(effect, f"{where}.Effect", "it is Allow or Deny")
     action = _either(element, "Action", where)
     resource = _either(element, "Resource", where)
     permissions = permissions_of(
@@ -185,7 +185,7 @@ def _statement(element: Any, kind: Kind, where: str) -> Statement:
 def _either(element: Mapping[str, Any], name: str, where: str) -> str:
     found = [one for one in (name, f"Not{name}") if one in element]
     if len(found) != 1:
-        raise PolicyError(" and ".join(found) or "nothing", where, f"a statement has one of {name} and Not{name}")
+        raise PolicyError(" and ".join(found) or None, where, f"a statement has one of {name} and Not{name}")
     return found[0]
 
 
@@ -203,7 +203,7 @@ def _principal_element(element: Mapping[str, Any], kind: Kind, where: str) -> st
 def _texts(element: Any, where: str) -> list[str]:
     texts = element if isinstance(element, list) else [element]
     if not texts or not all(isinstance(text, str) and text for text in texts):
-        raise PolicyError(str(element), where, "it is a text or a list of texts, and not empty")
+        raise PolicyError(element, where, "it is a text or a list of texts, and not empty")
     return texts
 
 

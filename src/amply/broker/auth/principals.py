@@ -71,17 +71,17 @@ def parse_principals(element: Any, where: str) -> Principals:
     if element == "*":
         return Principals(True, frozenset(), frozenset(), 1)
     if not isinstance(element, Mapping) or not element:
-        raise PolicyError(str(element), where, 'it is "*" or {"AWS": [accounts and ARNs]}')
+        raise PolicyError(element, where, 'it is "*" or {"AWS": [accounts and ARNs]}')
     accounts: set[str] = set()
     arns: set[str] = set()
     is_everyone = False
     count = 0
     for kind, listed in element.items():
         if kind not in {"AWS", "Service"}:
-            raise PolicyError(str(kind), where, "only principals of the kinds AWS and Service can be told apart here")
+            raise PolicyError(kind, where, "only principals of the kinds AWS and Service can be told apart here")
         names = [listed] if isinstance(listed, str) else listed
         if not isinstance(names, list | tuple) or not names:
-            raise PolicyError(f"{kind}: {listed}", where, "it is a text or a list of texts, and not empty")
+            raise PolicyError(listed, where, "it is a text or a list of texts, and not empty")
         count += len(names)
         for name in names:
             if kind == "Service":
@@ -97,7 +97,7 @@ def parse_principals(element: Any, where: str) -> Principals:
 
 def _check_service(name: Any, where: str) -> None:
     if not isinstance(name, str) or not _SERVICE.fullmatch(name):
-        raise PolicyError(str(name), where, "a service is named like sns.amazonaws.com")
+        raise PolicyError(name, where, "a service is named like sns.amazonaws.com")
 
 
 def _read_name(name: Any, where: str) -> tuple[list[str], list[str]]:
@@ -110,5 +110,5 @@ def _read_name(name: Any, where: str) -> tuple[list[str], list[str]]:
             "a principal is *, a 12-digit account, or the whole ARN of an account's root, a user, a role or a role's "
             "session; wildcards inside are not allowed"
         )
-        raise PolicyError(str(name), where, why)
+        raise PolicyError(name, where, why)
     return ([match[1]], []) if match[2] == "root" else ([], [match[0]])
