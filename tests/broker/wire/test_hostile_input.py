@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from amply.broker.sqs import faults
 from amply.broker.sqs.actions import ACTIONS
+from amply.broker.wire.aws_query import read_fields
 from amply.broker.wire.http import Request
 from amply.broker.wire.protocols import Exchange, read, write
 
@@ -102,6 +103,22 @@ def test_fields_nested_deep_are_refused_or_ignored() -> None:
     for field in (name, f"AttributeName.{name}", "." * 10_000):
         body = f"Action=GetQueueAttributes&QueueUrl=q&{field}=x".encode()
         answer(Request("POST", "/", {b"content-type": FORM}, body))
+
+
+@pytest.mark.parametrize("form", [b"MessageBody=100%", b"MessageBody=%2", b"MessageBody=%zz", b"%=a", b"a=%%20"])
+def test_a_percent_sign_that_escapes_nothing_is_malformed(form: bytes) -> None:
+    exchange = answer(Request("POST", "/", {b"content-type": FORM}, b"Action=SendMessage&QueueUrl=q&" + form))
+    assert exchange.fault is not None
+    assert exchange.fault.row is faults.MALFORMED_QUERY_STRING
+
+
+@settings(deadline=None)
+@given(fields=st.dictionaries(st.text(), st.text(), max_size=5))
+def test_a_form_is_read_as_it_was_meant(fields: dict[str, str]) -> None:
+    from urllib.parse import quote, urlencode
+
+    assert read_fields(urlencode(fields)) == fields
+    assert read_fields(urlencode(fields, quote_via=quote).encode()) == fields
 
 
 json_values = st.recursive(
