@@ -8,6 +8,7 @@ from amply.broker.engine.commands import (
     Command,
     CreateQueue,
     Delete,
+    Deletion,
     Observe,
     Outgoing,
     Receive,
@@ -15,9 +16,9 @@ from amply.broker.engine.commands import (
     Tick,
     VisibilityChange,
 )
-from amply.broker.engine.decision import UNSETTLED, Decision, Delivery, Find, ReadReady
+from amply.broker.engine.decision import UNSETTLED, Decision, Delivery, Fetch, Find, ReadInOrder, ReadReady
 from amply.broker.engine.engine import Engine
-from amply.broker.engine.queue import StandardQueue
+from amply.broker.engine.queue import Queue
 from amply.broker.engine.records import Content
 from amply.broker.service.restoring import restored
 from amply.broker.sqs.faults import Fault
@@ -52,6 +53,12 @@ class Broker:
             if isinstance(read, ReadReady):
                 page = self.store.ready(read.shelf, read.after, read.until_ms, read.count, read.size_bytes)
                 self._settle(self.engine.ready_were_read(read, page.messages, [], self.now_ms, is_last=page.is_last))
+            elif isinstance(read, ReadInOrder):
+                page = self.store.in_order(read.shelf, read.after, read.until_ms, read.count, read.size_bytes)
+                self._settle(self.engine.were_read_in_order(read, page.messages, [], self.now_ms, is_last=page.is_last))
+            elif isinstance(read, Fetch):
+                page = self.store.fetch(read.shelf, read.seqs, read.size_bytes)
+                self._settle(self.engine.were_fetched(read, page.messages, self.now_ms, is_last=page.is_last))
             elif isinstance(read, Find):
                 answer = self._settle(self.engine.were_found(read, self.store.find(read.seqs), self.now_ms))
             else:
@@ -92,7 +99,7 @@ class Broker:
         return [delivery.content.body for delivery in self.receive(key, count, timeout_s)]
 
     def delete(self, *deliveries: Delivery, key: tuple[str, str] = WORK) -> None:
-        self.run(Delete(key, [receipt(delivery) for delivery in deliveries]))
+        self.run(Delete(key, [Deletion(receipt(delivery), "handle") for delivery in deliveries]))
 
     def change(self, delivery: Delivery, timeout_s: int, key: tuple[str, str] = WORK) -> Fault | None:
         (fault,) = self.run(ChangeVisibility(key, [VisibilityChange(receipt(delivery), "handle", timeout_s)]))
@@ -103,7 +110,7 @@ class Broker:
         self.run(Tick())
 
     def counts(self, key: tuple[str, str] = WORK) -> tuple[int, int, int]:
-        queue: StandardQueue = self.run(Observe(key))
+        queue: Queue = self.run(Observe(key))
         return queue.ready_count, len(queue.in_flight), queue.delayed_count
 
     def restart(self) -> None:

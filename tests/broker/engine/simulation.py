@@ -17,6 +17,7 @@ from amply.broker.engine.commands import (
     Command,
     CreateQueue,
     Delete,
+    Deletion,
     GiveBack,
     Observe,
     Outgoing,
@@ -62,7 +63,7 @@ class Poll:
 
 def receipts_of(command: Delete | ChangeVisibility) -> list[Receipt]:
     if isinstance(command, Delete):
-        return command.receipts
+        return [deletion.receipt for deletion in command.deletions]
     return [change.receipt for change in command.changes]
 
 
@@ -125,7 +126,7 @@ class Simulation:
         return decision.answer
 
     def take(self, decision: Decision, command: Command | None) -> None:
-        deleted = {receipt.seq for receipt in command.receipts} if isinstance(command, Delete) else set()
+        deleted = {deletion.receipt.seq for deletion in command.deletions} if isinstance(command, Delete) else set()
         if isinstance(command, PurgeQueue):
             self.model.purged(command.key[1])
         for change in decision.changes:
@@ -136,7 +137,7 @@ class Simulation:
                 self.reached["expired"] += 1
                 self.model.expired(self.names[change.seq], self.now_ms)
         if isinstance(command, Delete) and decision.answer is not UNSETTLED:
-            for receipt in command.receipts:
+            for receipt in receipts_of(command):
                 self.model.deleted(self.names[receipt.seq], command.key[1])
         if isinstance(command, ChangeVisibility) and decision.answer is not UNSETTLED:
             self.visibility_changed(command, decision.answer)
@@ -229,7 +230,7 @@ class Simulation:
             self.sent += 1
             name = f"message {self.sent}"
             delay_s = self.random.choice((None, None, 0, 1, 20))
-            self.names[self.engine._last_seq + 1 + len(messages)] = name
+            self.names[self.engine.queues.last_seq + 1 + len(messages)] = name
             self.model.send(name, key[1], self.now_ms, delay_s)
             messages.append(Outgoing(Content(name, name, "sender", {}), delay_s))
         self.run(Send(key, messages))
@@ -259,7 +260,7 @@ class Simulation:
 
     def delete(self) -> None:
         if some := self.some_held():
-            self.run(Delete((ACCOUNT, some[0].queue), [held.receipt for held in some]))
+            self.run(Delete((ACCOUNT, some[0].queue), [Deletion(held.receipt, "handle") for held in some]))
 
     def change_visibility(self) -> None:
         if some := self.some_held():
@@ -351,7 +352,7 @@ class Simulation:
                 if len(self.held) == before:
                     break
                 key = (ACCOUNT, name)
-                self.run(Delete(key, [held.receipt for held in self.held[before:]]))
+                self.run(Delete(key, [Deletion(held.receipt, "handle") for held in self.held[before:]]))
                 self.settle()
         self.check_counts()
 

@@ -51,24 +51,46 @@ class Outgoing(Struct, frozen=True, gc=False):
     delay_s: int | None = None
 
 
+class Sent(Struct, frozen=True, gc=False):
+    """What a send led to. For a duplicate on a FIFO queue: the message that was there first."""
+
+    message_id: str
+    seq: int
+
+
 class Send(Struct, frozen=True):
+    """The answer is one `Sent` for each message."""
+
     key: QueueKey
     messages: list[Outgoing]
 
 
 class Receive(Struct, frozen=True):
-    """Take up to `count` messages, waiting up to `wait_s` for the first. None means: as the queue says."""
+    """Take up to `count` messages, waiting up to `wait_s` for the first. None means: as the queue says.
+
+    On a FIFO queue, `attempt_id` gets the same messages again if the first answer was lost.
+    """
 
     key: QueueKey
     ticket: Ticket
     count: int = 1
     visibility_timeout_s: int | None = None
     wait_s: int | None = None
+    attempt_id: str | None = None
+
+
+class Deletion(Struct, frozen=True, gc=False):
+    """Delete what a receipt stands for. `handle` is for the fault's text."""
+
+    receipt: Receipt
+    handle: str
 
 
 class Delete(Struct, frozen=True):
+    """The answer is a fault or None for each deletion."""
+
     key: QueueKey
-    receipts: list[Receipt]
+    deletions: list[Deletion]
 
 
 class VisibilityChange(Struct, frozen=True, gc=False):
@@ -80,6 +102,8 @@ class VisibilityChange(Struct, frozen=True, gc=False):
 
 
 class ChangeVisibility(Struct, frozen=True):
+    """The answer is a fault or None for each change."""
+
     key: QueueKey
     changes: list[VisibilityChange]
 

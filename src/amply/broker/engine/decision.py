@@ -40,6 +40,27 @@ class ReadReady(Struct, frozen=True):
     size_bytes: int
 
 
+class ReadInOrder(Struct, frozen=True):
+    """Look up the next messages of a FIFO queue, in the order of sending; `Engine.were_read_in_order` takes them."""
+
+    shelf: int
+    issued: int
+    after: tuple[int, int]
+    until_ms: int
+    count: int
+    size_bytes: int
+
+
+class Fetch(Struct, frozen=True):
+    """Look up messages with their content; for the poll `ticket` if any; `Engine.were_fetched` takes them."""
+
+    shelf: int
+    issued: int
+    seqs: list[int]
+    size_bytes: int
+    ticket: "Ticket | None"
+
+
 class ReadAged(Struct, frozen=True):
     """Look up the messages sent before a moment; `Engine.aged_were_read` takes the answer."""
 
@@ -58,7 +79,7 @@ class Find(Struct, frozen=True):
     then: "Delete | ChangeVisibility"
 
 
-Read: TypeAlias = ReadReady | ReadAged | Find
+Read: TypeAlias = ReadReady | ReadInOrder | Fetch | ReadAged | Find
 
 
 class Decision:

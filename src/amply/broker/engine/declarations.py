@@ -11,6 +11,7 @@ from amply.broker.engine.records import QueuePut, QueueRecord, QueueRemoved
 from amply.broker.sqs import faults
 from amply.broker.sqs.attributes import redrive_allow_policy, redrive_policy
 from amply.broker.sqs.faults import Fault, invalid_parameter
+from amply.broker.sqs.names import FIFO_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +118,7 @@ def delete_queue(queues: "Queues", command: "DeleteQueue", now_ms: int, decision
     queue = queues.existing(command.key)
     record = queue.record
     queues.drop(command.key, now_ms)
-    decision.woken += [(ticket, []) for ticket in queue.parking.pop_all()]
+    decision.woken += [(ticket, []) for ticket in queue.unpark_all()]
     decision.changes.append(QueueRemoved(record.queue_id, record.account, record.name, now_ms))
 
 
@@ -134,6 +135,11 @@ def _check_redrive(queues: "Queues", key: "QueueKey", attributes: "Mapping[str, 
     target = queues.by_arn(redrive_policy(text).dead_letter_target_arn)
     if target is None:
         raise invalid_parameter("RedrivePolicy", text, "Dead letter target does not exist.")
+    if target.record.is_fifo != key[1].endswith(FIFO_SUFFIX):
+        kind = "standard" if target.record.is_fifo else "FIFO"
+        raise invalid_parameter(
+            "RedrivePolicy", text, f"The dead letter queue of a {kind} queue must also be a {kind} queue."
+        )
     source_arn = queues.arn(key)
     if source_arn == target.arn:
         raise invalid_parameter("RedrivePolicy", text, "A queue cannot be its own dead letter queue.")

@@ -17,15 +17,16 @@ STEP_MS = 100
 class Delayed:
     """How many of a queue's messages become visible at which moment."""
 
-    __slots__ = ("_counts", "_ends")
+    __slots__ = ("_counts", "_ends", "_total")
 
     def __init__(self, counts: "Mapping[int, int] | None" = None) -> None:
         self._counts = dict(counts or {})
+        self._total = sum(self._counts.values())
         self._ends = list(self._counts)
         heapify(self._ends)
 
     def __len__(self) -> int:
-        return sum(self._counts.values())
+        return self._total
 
     def add(self, now_ms: int, delay_s: int) -> int:
         """One message more; returns when it becomes visible."""
@@ -35,11 +36,13 @@ class Delayed:
             heappush(self._ends, visible_ms)
             self._counts[visible_ms] = 0
         self._counts[visible_ms] += 1
+        self._total += 1
         return visible_ms
 
     def remove(self, visible_ms: int) -> None:
         """One message less."""
         self._counts[visible_ms] -= 1
+        self._total -= 1
 
     def pop_due(self, now_ms: int) -> "Sequence[tuple[int, int]]":
         """Take out (visible_ms, how many) of the delays that have ended."""
@@ -49,6 +52,7 @@ class Delayed:
         while self._ends and self._ends[0] <= now_ms:
             visible_ms = heappop(self._ends)
             if count := self._counts.pop(visible_ms):
+                self._total -= count
                 due.append((visible_ms, count))
         return due
 

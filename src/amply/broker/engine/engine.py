@@ -27,15 +27,18 @@ from amply.broker.engine.commands import (
     UnparkAll,
     UntagQueue,
 )
-from amply.broker.engine.decision import UNSETTLED, Decision, Find, ReadAged, ReadReady
-from amply.broker.engine.queue import StandardQueue
+from amply.broker.engine.decision import UNSETTLED, Decision, Fetch, Find, ReadAged, ReadInOrder, ReadReady
+from amply.broker.engine.fifo import FifoQueue
 from amply.broker.engine.queues import Queues
+from amply.broker.engine.standard import StandardQueue
 from amply.broker.sqs.limits import AWS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
+    from amply.broker.engine.commands import Sent
+    from amply.broker.engine.queue import Queue
     from amply.broker.engine.records import Content, Entry
 
     Found: TypeAlias = dict[int, Entry | None]
@@ -45,8 +48,7 @@ class Engine:
     """The state of a broker. It is not thread-safe: one caller at a time."""
 
     def __init__(self, region: str, *, limits: Limits = AWS, last_seq: int = 0, last_id: int = 0) -> None:
-        self.queues = Queues(region, limits, last_id)
-        self._last_seq = last_seq
+        self.queues = Queues(region, limits, last_seq=last_seq, last_id=last_id)
         self._alarms: list[tuple[int, QueueKey]] = []  # heap of when queues want to be advanced
         self._alarm_of: dict[QueueKey, int] = {}  # the earliest of them for each queue; others are stale
         self._verbs: dict[type, Callable[[Any, int, Decision], object]] = {
@@ -82,12 +84,12 @@ class Engine:
 
     # Messages
 
-    def _advanced(self, key: QueueKey, now_ms: int, decision: Decision) -> StandardQueue:
+    def _advanced(self, key: QueueKey, now_ms: int, decision: Decision) -> "Queue":
         queue = self.queues.existing(key)
         queue.advance(now_ms, decision)
         return queue
 
-    def _settle(self, queue: StandardQueue, now_ms: int, decision: Decision) -> None:
+    def _settle(self, queue: "Queue", now_ms: int, decision: Decision) -> None:
         """The end of every command on a queue: answer who can be answered, and know when to look again."""
         if len(queue.parking):
             queue.serve(now_ms, self.queues.dead_letters_of(queue), decision)
@@ -103,7 +105,7 @@ class Engine:
         for queue in self.queues:
             self._set_alarm(queue)
 
-    def _set_alarm(self, queue: StandardQueue) -> None:
+    def _set_alarm(self, queue: "Queue") -> None:
         """Wake no later than the queue needs it; waking too early does no harm."""
         next_ms = queue.next_ms()
         if next_ms is None:
@@ -113,12 +115,11 @@ class Engine:
             heappush(self._alarms, (next_ms, queue.key))
             self._alarm_of[queue.key] = next_ms
 
-    def _send(self, command: Send, now_ms: int, decision: Decision) -> None:
+    def _send(self, command: Send, now_ms: int, decision: Decision) -> "list[Sent]":
         queue = self._advanced(command.key, now_ms, decision)
-        first_seq = self._last_seq + 1
-        self._last_seq += len(command.messages)
-        queue.send(first_seq, command.messages, now_ms, decision)
+        answer = queue.send(command.messages, now_ms, decision)
         self._settle(queue, now_ms, decision)
+        return answer
 
     def _receive(self, command: Receive, now_ms: int, decision: Decision) -> object:
         queue = self._advanced(command.key, now_ms, decision)
@@ -129,11 +130,11 @@ class Engine:
     def _delete(self, command: Delete, now_ms: int, decision: Decision, found: "Found | None" = None) -> object:
         queue = self._advanced(command.key, now_ms, decision)
         found = found or {}
-        if self._must_find(queue, [receipt.seq for receipt in command.receipts], found, command, decision):
+        if self._must_find(queue, [deletion.receipt.seq for deletion in command.deletions], found, command, decision):
             return UNSETTLED
-        queue.delete(command.receipts, found, now_ms, decision)
+        answer = queue.delete(command.deletions, found, now_ms, decision)
         self._settle(queue, now_ms, decision)
-        return None
+        return answer
 
     def _change_visibility(
         self, command: ChangeVisibility, now_ms: int, decision: Decision, found: "Found | None" = None
@@ -148,7 +149,7 @@ class Engine:
 
     def _must_find(
         self,
-        queue: StandardQueue,
+        queue: "Queue",
         seqs: list[int],
         found: "Found",
         command: "Delete | ChangeVisibility",
@@ -171,13 +172,13 @@ class Engine:
 
     def _unpark(self, command: Unpark, now_ms: int, decision: Decision) -> None:
         queue = self.queues.get(command.key)
-        if queue is not None and queue.parking.leave(command.ticket):
+        if queue is not None and queue.unpark(command.ticket):
             queue.advance(now_ms, decision)
             self._settle(queue, now_ms, decision)
 
     def _unpark_all(self, _: UnparkAll, now_ms: int, decision: Decision) -> None:
         for queue in self.queues:
-            decision.woken += [(ticket, []) for ticket in queue.parking.pop_all()]
+            decision.woken += [(ticket, []) for ticket in queue.unpark_all()]
             queue.advance(now_ms, decision)
             self._set_alarm(queue)
 
@@ -189,7 +190,7 @@ class Engine:
                 queue.advance(now_ms, decision)
                 self._settle(queue, now_ms, decision)
 
-    def _observe(self, command: Observe, now_ms: int, decision: Decision) -> StandardQueue:
+    def _observe(self, command: Observe, now_ms: int, decision: Decision) -> "Queue":
         return self._advanced(command.key, now_ms, decision)
 
     def _declaring(
@@ -218,9 +219,38 @@ class Engine:
     ) -> Decision:
         """The answer to a `ReadReady`."""
         decision = Decision()
-        if (queue := self.queues.on_shelf(read.shelf)) is not None:
+        if isinstance(queue := self.queues.on_shelf(read.shelf), StandardQueue):
             queue.ready_were_read(read, messages, damaged, is_last=is_last)
             queue.advance(now_ms, decision)
+            self._settle(queue, now_ms, decision)
+        return decision
+
+    def were_read_in_order(
+        self,
+        read: ReadInOrder,
+        messages: "list[tuple[Entry, Content]]",
+        damaged: list[int],
+        now_ms: int,
+        *,
+        is_last: bool,
+    ) -> Decision:
+        """The answer to a `ReadInOrder`."""
+        decision = Decision()
+        if isinstance(queue := self.queues.on_shelf(read.shelf), FifoQueue):
+            queue.were_read_in_order(read, messages, damaged, is_last=is_last)
+            queue.advance(now_ms, decision)
+            self._settle(queue, now_ms, decision)
+        return decision
+
+    def were_fetched(
+        self, fetch: Fetch, messages: "list[tuple[Entry, Content]]", now_ms: int, *, is_last: bool
+    ) -> Decision:
+        """The answer to a `Fetch`."""
+        decision = Decision()
+        if isinstance(queue := self.queues.on_shelf(fetch.shelf), FifoQueue):
+            queue.advance(now_ms, decision)
+            dead_letters = self.queues.dead_letters_of(queue)
+            queue.were_fetched(fetch, messages, now_ms, dead_letters, decision, is_last=is_last)
             self._settle(queue, now_ms, decision)
         return decision
 

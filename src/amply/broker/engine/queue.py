@@ -1,44 +1,54 @@
-"""A standard queue: where its messages stand, and every transition between these states.
+"""What every queue does, whatever its type: its messages' states, and every transition between them.
 
-A message is ready (in the window or on disk), in flight, or delayed. Timeouts need no write: what is stored is the
-moment at which a message becomes visible (SQS developer guide, visibility timeout and delay queues).
+A message is ready (in memory or on disk), in flight, or delayed. Timeouts need no write: what is stored is the moment
+at which a message becomes visible (SQS developer guide, visibility timeout and delay queues). Which of the ready
+messages comes next is decided by the two kinds of queue.
 """
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from amply.broker.engine.decision import Decision, Delivery, Find, ReadAged, ReadReady
-from amply.broker.engine.delayed import Delayed
+from amply.broker.engine.decision import Decision, Delivery, Find, ReadAged
 from amply.broker.engine.in_flight import InFlight
 from amply.broker.engine.lookups import Lookups
 from amply.broker.engine.parking import Parking
-from amply.broker.engine.records import Added, Content, Entry, Moved, QueueRecord, Removed, Rescheduled
+from amply.broker.engine.records import Content, Entry, QueueRecord, Removed, Rescheduled
 from amply.broker.engine.totals import Totals
-from amply.broker.engine.window import START, Window, WindowSize
 from amply.broker.sqs.attributes import redrive_policy, with_defaults
-from amply.broker.sqs.faults import OVER_LIMIT, Fault, invalid_parameter
-from amply.broker.sqs.limits import Limits
+from amply.broker.sqs.faults import Fault, invalid_parameter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from amply.broker.engine.commands import (
         ChangeVisibility,
         Delete,
+        Deletion,
         GiveBack,
         Outgoing,
         Receive,
+        Sent,
+        Ticket,
         VisibilityChange,
     )
+    from amply.broker.engine.numbers import Numbers
+    from amply.broker.engine.window import WindowSize
     from amply.broker.sqs.attributes import RedrivePolicy
+    from amply.broker.sqs.limits import Limits
     from amply.broker.sqs.receipts import Receipt
 
 AGED_AT_ONCE = 500
 
 
-class StandardQueue:
-    """One queue's state. `record` says how it is declared."""
+class Queue(ABC):
+    """One queue's state. `record` says how it is declared; new messages take their numbers from `numbers`."""
 
-    def __init__(self, record: QueueRecord, arn: str, limits: Limits, window_size: WindowSize) -> None:
+    def __init__(
+        self, record: QueueRecord, arn: str, limits: "Limits", numbers: "Numbers", window_size: "WindowSize"
+    ) -> None:
         self.arn = arn
         self.limits = limits
+        self.numbers = numbers
         self.totals = Totals()
         self.parking = Parking()
         self.declare(record)
@@ -48,7 +58,7 @@ class StandardQueue:
         """Take over the queue's attributes; they hold from the next command on."""
         self.record = record
         self.key = (record.account, record.name)
-        self.attributes = attributes = with_defaults(record.attributes, is_fifo=False)
+        self.attributes = attributes = with_defaults(record.attributes, is_fifo=record.is_fifo)
         self.visibility_timeout_s = int(attributes["VisibilityTimeout"])
         self.retention_ms = int(attributes["MessageRetentionPeriod"]) * 1000
         self.delay_s = int(attributes["DelaySeconds"])
@@ -57,42 +67,98 @@ class StandardQueue:
         policy = attributes.get("RedrivePolicy")
         self.redrive: RedrivePolicy | None = redrive_policy(policy) if policy else None
 
-    def empty(self, window_size: WindowSize) -> None:
+    def empty(self, window_size: "WindowSize") -> None:
         """Forget every message: the queue is new, or was purged."""
+        self.window_size = window_size
         self.messages = 0
-        self.window = Window(window_size)
         self.in_flight = InFlight()
-        self.delayed = Delayed()
         self.lookups = Lookups()
         self.oldest_ms: int | None = None  # nothing in the queue was sent before
         self._is_ageing = False
 
+    # What the two kinds of queue do differently
+
+    @abstractmethod
     def restore(self, *, messages: int, in_flight: list[Entry], delayed: dict[int, int], oldest_ms: int | None) -> None:
         """Take up the state found on disk at start."""
-        self.messages = messages
-        self.in_flight = InFlight(in_flight)
-        self.delayed = Delayed(delayed)
-        self.oldest_ms = oldest_ms
-        self.window.on_disk = messages - len(self.in_flight) - len(self.delayed)
+
+    @property
+    @abstractmethod
+    def delayed_count(self) -> int:
+        """Messages that were never visible yet."""
+
+    @abstractmethod
+    def pass_time(self, now_ms: int) -> None:
+        """Let timeouts and delays end."""
+
+    @abstractmethod
+    def next_delay_ms(self) -> int | None:
+        """When the next delay ends."""
+
+    @abstractmethod
+    def send(self, messages: "list[Outgoing]", now_ms: int, decision: Decision) -> "list[Sent]":
+        """Store messages."""
+
+    @abstractmethod
+    def take_in(self, entry: Entry, content: Content, source: "Queue", now_ms: int, decision: Decision) -> None:
+        """A dead letter comes from another queue."""
+
+    @abstractmethod
+    def has_ready(self) -> bool:
+        """Whether `take` would get something out of memory."""
+
+    @abstractmethod
+    def take(self, poll: "Receive", now_ms: int, dead_letters: "Queue | None", decision: Decision) -> list[Delivery]:
+        """Receive up to `poll.count` messages of those in memory.
+
+        Messages past their retention are removed on the way, and those received too often go to `dead_letters`.
+        """
+
+    @property
+    @abstractmethod
+    def is_reading(self) -> bool:
+        """Whether messages are on their way from disk."""
+
+    @abstractmethod
+    def has_unread(self) -> bool:
+        """Whether messages on disk could be received."""
+
+    @abstractmethod
+    def read_on(self, now_ms: int, decision: Decision) -> None:
+        """Ask for messages from disk if it is time to."""
+
+    @abstractmethod
+    def hide(self, entry: Entry, now_ms: int, decision: Decision) -> None:
+        """The entry's `visible_ms` is new: hide the message until then, or show it if that moment has come."""
+
+    @abstractmethod
+    def take_out(self, seq: int, found: "dict[int, Entry | None]", now_ms: int) -> Entry | None:
+        """Take the message from wherever it is: in flight, in memory, or on disk if it was found there."""
+
+    @abstractmethod
+    def is_known(self, seq: int) -> bool:
+        """Whether memory knows where the message stands: if not it is ready on disk, delayed, or gone."""
+
+    @abstractmethod
+    def delete_one(
+        self, deletion: "Deletion", found: "dict[int, Entry | None]", now_ms: int, decision: Decision
+    ) -> Fault | None:
+        """Delete by receipt (AWS API reference, DeleteMessage)."""
+
+    @abstractmethod
+    def out_of_reach(self, receipt: "Receipt", handle: str, found: "dict[int, Entry | None]") -> Fault | None:
+        """Why a receipt cannot change its message's visibility, None if it can."""
+
+    # Counts and time
 
     @property
     def ready_count(self) -> int:
-        """Messages that a receive could get now."""
-        return len(self.window) + self.window.on_disk
-
-    @property
-    def delayed_count(self) -> int:
-        """Messages that were never visible yet."""
-        return self.messages - self.ready_count - len(self.in_flight)
-
-    # Time
+        """Messages that a receive could get now, or that wait behind one of their group."""
+        return self.messages - len(self.in_flight) - self.delayed_count
 
     def advance(self, now_ms: int, decision: Decision) -> None:
         """Let happen what is due: timeouts and delays end, messages reach their retention."""
-        for entry in self.in_flight.pop_due(now_ms):
-            self.window.leave_on_disk(entry.visible_ms, entry.seq)
-        for visible_ms, count in self.delayed.pop_due(now_ms):
-            self.window.leave_on_disk(visible_ms, 0, count)
+        self.pass_time(now_ms)
         if self.oldest_ms is not None and self.oldest_ms + self.retention_ms <= now_ms:
             self._look_for_aged(now_ms, decision)
 
@@ -101,152 +167,109 @@ class StandardQueue:
         aged_ms = None if self.oldest_ms is None or self._is_ageing else self.oldest_ms + self.retention_ms
         if not len(self.parking):
             return aged_ms
-        moments = [aged_ms, self.in_flight.next_ms(), self.delayed.next_ms()]
-        if not self.window.is_reading:  # a read that comes back answers polls, and ends those whose time is up
+        moments = [aged_ms, self.in_flight.next_ms(), self.next_delay_ms()]
+        if not self.is_reading:  # a read that comes back answers polls, and ends those whose time is up
             moments.append(self.parking.next_deadline_ms())
         return min((moment for moment in moments if moment is not None), default=None)
 
-    # Sending
+    # Coming and going
 
-    def send(self, first_seq: int, messages: "list[Outgoing]", now_ms: int, decision: Decision) -> None:
-        """Store messages under consecutive numbers."""
-        shelf = self.record.shelf
-        for seq, message in enumerate(messages, first_seq):
-            delay_s = self.delay_s if message.delay_s is None else message.delay_s
-            if delay_s:
-                entry = Entry(seq, shelf, now_ms, self.delayed.add(now_ms, delay_s))
-            else:
-                entry = Entry(seq, shelf, now_ms, now_ms)
-                self.window.add(entry, message.content)
-            decision.changes.append(Added(entry, message.content))
-        self._came(len(messages), now_ms)
-        self.totals.sent += len(messages)
-
-    def take_in(self, entry: Entry, from_shelf: int, decision: Decision) -> None:
-        """A message moved here from another queue; it is ready at once."""
-        decision.changes.append(Moved(entry, from_shelf))
-        self.lookups.mark_changed(entry.seq)
-        self.window.leave_on_disk(entry.visible_ms, entry.seq)
-        self._came(1, entry.sent_ms)
-
-    def _came(self, count: int, sent_ms: int) -> None:
+    def came(self, count: int, sent_ms: int) -> None:
+        """Messages are new here."""
         self.messages += count
         if self.oldest_ms is None or sent_ms < self.oldest_ms:
             self.oldest_ms = sent_ms
 
+    def left(self, seq: int) -> None:
+        """A message is here no more."""
+        self.lookups.mark_changed(seq)
+        self.messages -= 1
+        if self.messages == 0:
+            self.oldest_ms = None
+
+    def remove(self, seq: int, decision: Decision) -> None:
+        """A message is deleted or expired."""
+        decision.changes.append(Removed(seq, self.record.shelf))
+        self.left(seq)
+
+    def bury(self, dead_letters: "Queue", entry: Entry, content: Content, now_ms: int, decision: Decision) -> None:
+        """A message was received too often."""
+        dead_letters.take_in(entry, content, self, now_ms, decision)
+        if dead_letters.key not in decision.moved_to:
+            decision.moved_to.append(dead_letters.key)
+        self.left(entry.seq)
+        self.totals.dead_lettered += 1
+
     # Receiving
 
     def receive(
-        self, poll: "Receive", now_ms: int, dead_letters: "StandardQueue | None", decision: Decision
+        self, poll: "Receive", now_ms: int, dead_letters: "Queue | None", decision: Decision
     ) -> list[Delivery] | Fault | None:
-        """Answer a receive at once with what is there, or park it and answer None.
-
-        At SQS's cap on messages in flight a short poll is refused with OverLimit and a long one waits (AWS API
-        reference, ReceiveMessage).
-        """
+        """Answer a receive at once with what is there, or park it and answer None."""
         wait_s = self.wait_s if poll.wait_s is None else poll.wait_s
-        if wait_s == 0 and not self._has_room_in_flight():
-            return Fault(OVER_LIMIT, "Too many messages in flight. Delete some, or wait until they become visible.")
-        if deliveries := self._take(poll, now_ms, dead_letters, decision):
+        if deliveries := self.take(poll, now_ms, dead_letters, decision):
             return deliveries
-        if wait_s == 0 and not self.window.on_disk:
+        if wait_s == 0 and not self.has_unread():
             self.totals.empty_receives += 1
             return []
         self.parking.park(poll, now_ms + wait_s * 1000)
         return None
 
-    def serve(self, now_ms: int, dead_letters: "StandardQueue | None", decision: Decision) -> None:
+    def serve(self, now_ms: int, dead_letters: "Queue | None", decision: Decision) -> None:
         """Answer the parked polls that can be answered, or whose time is up."""
-        parking, window = self.parking, self.window
-        while len(parking) and len(window) and self._has_room_in_flight():
+        parking = self.parking
+        while len(parking) and self.has_room_in_flight() and self.has_ready():
             poll = parking.first()
-            if deliveries := self._take(poll, now_ms, dead_letters, decision):
+            if deliveries := self.take(poll, now_ms, dead_letters, decision):
                 parking.leave(poll.ticket)
                 decision.woken.append((poll.ticket, deliveries))
         if not len(parking):
             return
-        if self._has_room_in_flight():
-            if window.wants_more():
-                self._read_on(now_ms, decision)
-            if window.is_reading:
+        if self.has_room_in_flight():
+            self.read_on(now_ms, decision)
+            if self.is_reading:
                 return  # even a poll whose time is up waits for that: there may be messages for it
         for ticket in parking.pop_due(now_ms):
             self.totals.empty_receives += 1
             decision.woken.append((ticket, []))
 
-    def _has_room_in_flight(self) -> bool:
+    def unpark(self, ticket: "Ticket") -> bool:
+        """A parked poll's client is gone; False if it was not here."""
+        return self.parking.leave(ticket)
+
+    def unpark_all(self) -> "Sequence[Ticket]":
+        """Take every parked poll out, to be answered empty."""
+        return list(self.parking.pop_all())
+
+    def has_room_in_flight(self) -> bool:
+        """Whether one more message may be received (SQS quotas)."""
         return len(self.in_flight) < self.limits.in_flight_max
 
-    def _take(
-        self, poll: "Receive", now_ms: int, dead_letters: "StandardQueue | None", decision: Decision
-    ) -> list[Delivery]:
-        """Receive up to `poll.count` messages of those in the window.
-
-        Messages past their retention are removed on the way, and those received too often go to `dead_letters`.
-        """
-        timeout_s = self.visibility_timeout_s if poll.visibility_timeout_s is None else poll.visibility_timeout_s
-        visible_ms = now_ms + timeout_s * 1000
-        expired_ms = now_ms - self.retention_ms
-        count = min(poll.count, self.limits.in_flight_max - len(self.in_flight))
-        redrive, window = self.redrive, self.window
-        deliveries: list[Delivery] = []
-        while len(deliveries) < count and len(window):
-            entry, content = window.pop_first()
-            if entry.sent_ms <= expired_ms:
-                self._remove(entry.seq, decision)
-                self.totals.expired += 1
-            elif redrive and dead_letters and entry.receive_count >= redrive.max_receive_count:
-                self._move_to(dead_letters, entry, now_ms, decision)
-            else:
-                first_ms = now_ms if entry.first_received_ms is None else entry.first_received_ms
-                received = entry.rescheduled(visible_ms, entry.receive_count + 1, first_ms)
-                self._hide(received, now_ms, decision)
-                deliveries.append(Delivery(self.record.queue_id, now_ms, received, content))
-        if window.wants_more():
-            self._read_on(now_ms, decision)
-        self.totals.received += len(deliveries)
-        return deliveries
-
-    def _move_to(self, dead_letters: "StandardQueue", entry: Entry, now_ms: int, decision: Decision) -> None:
-        dead = Entry(
-            entry.seq,
-            dead_letters.record.shelf,
-            entry.sent_ms,
-            now_ms,
-            entry.receive_count,
-            entry.first_received_ms,
-            self.arn,
-        )
-        dead_letters.take_in(dead, entry.shelf, decision)
-        if dead_letters.key not in decision.moved_to:
-            decision.moved_to.append(dead_letters.key)
-        self._left(entry.seq)
-        self.totals.dead_lettered += 1
+    def received(self, entry: Entry, visible_ms: int, now_ms: int) -> Entry:
+        """The entry after one more receive."""
+        first_ms = now_ms if entry.first_received_ms is None else entry.first_received_ms
+        return entry.rescheduled(visible_ms, entry.receive_count + 1, first_ms)
 
     def give_back(self, command: "GiveBack", now_ms: int, decision: Decision) -> None:
         """Undo receives, but for messages that were deleted, changed or received again in the meantime."""
         for entry in command.entries:
             if self.in_flight.get(entry.seq) is not entry:
                 continue
-            self.in_flight.pop(entry.seq)
+            self.take_out(entry.seq, {}, now_ms)
             count = entry.receive_count - 1
-            self._hide(entry.rescheduled(now_ms, count, entry.first_received_ms if count else None), now_ms, decision)
+            self.hide(entry.rescheduled(now_ms, count, entry.first_received_ms if count else None), now_ms, decision)
             self.totals.received -= 1
 
-    def _hide(self, entry: Entry, now_ms: int, decision: Decision) -> None:
-        """The entry's `visible_ms` is new: hide the message until then, or show it if that moment has come."""
+    def reschedule(self, entry: Entry, decision: Decision) -> None:
+        """Keep the entry's new state."""
         decision.changes.append(Rescheduled(entry))
         self.lookups.mark_changed(entry.seq)
-        if entry.visible_ms > now_ms:
-            self.in_flight.put(entry)
-        else:
-            self.window.leave_on_disk(entry.visible_ms, entry.seq)
 
     # Deleting and changing visibility
 
     def unknown(self, seqs: list[int]) -> list[int]:
         """Those that memory knows nothing of: long deleted, or ready on disk."""
-        return [seq for seq in seqs if seq not in self.in_flight and seq not in self.window]
+        return [seq for seq in seqs if not self.is_known(seq)]
 
     def find(self, seqs: list[int], then: "Delete | ChangeVisibility", decision: Decision) -> None:
         """Look messages up on disk, to carry on with the command after that."""
@@ -260,13 +283,10 @@ class StandardQueue:
         return found
 
     def delete(
-        self, receipts: "list[Receipt]", found: "dict[int, Entry | None]", now_ms: int, decision: Decision
-    ) -> None:
-        """Delete by receipt: any receipt of a message will do, and one of a deleted message too (DeleteMessage)."""
-        for receipt in receipts:
-            if self._take_out(receipt.seq, found, now_ms):
-                self._remove(receipt.seq, decision)
-            self.totals.deleted += 1
+        self, deletions: "list[Deletion]", found: "dict[int, Entry | None]", now_ms: int, decision: Decision
+    ) -> list[Fault | None]:
+        """Delete messages, each by itself."""
+        return [self.delete_one(deletion, found, now_ms, decision) for deletion in deletions]
 
     def change_visibility(
         self, change: "VisibilityChange", found: "dict[int, Entry | None]", now_ms: int, decision: Decision
@@ -280,7 +300,9 @@ class StandardQueue:
                 change.timeout_s,
                 f"Total VisibilityTimeout for the message is beyond the limit [{timeout_s_max} seconds]",
             )
-        entry = self._take_out(change.receipt.seq, found, now_ms)
+        if fault := self.out_of_reach(change.receipt, change.handle, found):
+            return fault
+        entry = self.take_out(change.receipt.seq, found, now_ms)
         if entry is None:
             return invalid_parameter(
                 "ReceiptHandle",
@@ -288,60 +310,9 @@ class StandardQueue:
                 "Message does not exist or is not available for visibility timeout change.",
             )
         changed = entry.rescheduled(visible_ms, entry.receive_count, entry.first_received_ms)
-        self._hide(changed, now_ms, decision)
+        self.hide(changed, now_ms, decision)
         found[changed.seq] = changed  # the same message may come again in this command
         return None
-
-    def _take_out(self, seq: int, found: "dict[int, Entry | None]", now_ms: int) -> Entry | None:
-        """Take the message from wherever it is: in flight, in the window, or on disk if it was found there."""
-        on_disk = found.pop(seq, None)
-        entry = self.in_flight.pop(seq) or self.window.pop(seq)
-        if entry is not None or on_disk is None:
-            return entry
-        if on_disk.visible_ms <= now_ms:
-            self.window.on_disk -= 1
-        else:
-            self.delayed.remove(on_disk.visible_ms)
-        return on_disk
-
-    def _remove(self, seq: int, decision: Decision) -> None:
-        decision.changes.append(Removed(seq, self.record.shelf))
-        self._left(seq)
-
-    def _left(self, seq: int) -> None:
-        self.lookups.mark_changed(seq)
-        self.messages -= 1
-        if self.messages == 0:
-            self.oldest_ms = None
-
-    # Reading from disk
-
-    def _read_on(self, now_ms: int, decision: Decision) -> None:
-        count, size_bytes = self.window.start_reading()
-        shelf, issued, after = self.record.shelf, self.lookups.start(), self.window.cursor
-        decision.reads.append(ReadReady(shelf, issued, after, now_ms, count, size_bytes))
-
-    def ready_were_read(
-        self, read: ReadReady, messages: list[tuple[Entry, Content]], damaged: list[int], *, is_last: bool
-    ) -> None:
-        """Take in ready messages from disk. Damaged ones are out of the queue from now on."""
-        window = self.window
-
-        def is_known(seq: int) -> bool:
-            return seq in self.in_flight or self.lookups.is_outdated(seq, read.issued)
-
-        has_seen_all = window.finish_reading(messages, is_known, read.until_ms if is_last else None)
-        lost = sum(not is_known(seq) and seq not in window for seq in damaged)
-        window.on_disk -= lost
-        self.messages -= lost
-        self.lookups.end()
-        if has_seen_all and window.on_disk:
-            # The cursor says that nothing is left, the count says otherwise. Read all again; then the count is wrong.
-            if read.after == START:
-                self.messages -= window.on_disk
-                window.on_disk = 0
-            else:
-                window.start_again()
 
     # Retention
 
@@ -360,15 +331,15 @@ class StandardQueue:
         still_here = [moment for moment in (next_oldest_ms, self.oldest_ms) if moment is not None]
         for entry in entries:
             seq = entry.seq
-            if seq in self.in_flight or seq in self.window:
+            if self.is_known(seq):
                 found: dict[int, Entry | None] = {}
             elif self.lookups.is_outdated(seq, read.issued):
                 still_here.append(entry.sent_ms)  # gone, or ready again on disk: the next look will tell
                 continue
             else:
                 found = {seq: entry}
-            self._take_out(seq, found, now_ms)
-            self._remove(seq, decision)
+            self.take_out(seq, found, now_ms)
+            self.remove(seq, decision)
             self.totals.expired += 1
         self.lookups.end()
         if self.messages:

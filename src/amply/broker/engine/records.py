@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from amply.broker.sqs.names import FIFO_SUFFIX
 from amply.broker.sqs.shapes import MessageAttributeValue
 
 
@@ -28,9 +29,17 @@ class QueueRecord(Struct, frozen=True, kw_only=True):
     modified_ms: int
     purged_ms: int | None = None
 
+    @property
+    def is_fifo(self) -> bool:
+        """Whether SQS keeps the queue's messages in order; told by the name alone."""
+        return self.name.endswith(FIFO_SUFFIX)
+
 
 class Content(Struct, frozen=True):
-    """What was sent; never changes, whatever happens to the message."""
+    """What was sent; never changes, whatever happens to the message.
+
+    `deduplication_id` is for FIFO queues: the sender's, or made from the body.
+    """
 
     message_id: str
     body: str
@@ -38,6 +47,7 @@ class Content(Struct, frozen=True):
     attributes: dict[str, MessageAttributeValue]
     trace_header: str | None = None
     group_id: str | None = None
+    deduplication_id: str | None = None
 
 
 class Entry(Struct, frozen=True, gc=False):
@@ -45,6 +55,7 @@ class Entry(Struct, frozen=True, gc=False):
 
     It can be received when `visible_ms` has come. Until then it is in flight if it was received before
     (`receive_count` > 0), and delayed if it was not: no write is needed when a visibility timeout or a delay ends.
+    On a FIFO queue `visible_ms` of a message never received is when it was sent; the queue's delay comes on top.
     """
 
     seq: int
@@ -54,6 +65,7 @@ class Entry(Struct, frozen=True, gc=False):
     receive_count: int = 0
     first_received_ms: int | None = None
     dead_letter_source_arn: str | None = None
+    group_id: str | None = None
 
     def rescheduled(self, visible_ms: int, receive_count: int, first_received_ms: int | None) -> "Entry":
         """The same message on the same shelf, received so often and visible from then on."""
@@ -65,7 +77,33 @@ class Entry(Struct, frozen=True, gc=False):
             receive_count,
             first_received_ms,
             self.dead_letter_source_arn,
+            self.group_id,
         )
+
+
+class Attempt(Struct, frozen=True):
+    """What a receive with a ReceiveRequestAttemptId got: per message its seq, receive count and `visible_ms`."""
+
+    received_ms: int
+    deliveries: tuple[tuple[int, int, int], ...]
+
+
+class MoveTask(Struct, frozen=True, kw_only=True):
+    """A message move task. `status` is RUNNING, COMPLETED, CANCELLED or FAILED; `to_move` is as of its start.
+
+    Without `destination_arn` every message goes back to the queue that it died in; without `messages_per_s` as fast as
+    it goes.
+    """
+
+    task_id: str
+    source_arn: str
+    destination_arn: str | None
+    messages_per_s: int | None
+    started_ms: int
+    to_move: int
+    moved: int = 0
+    status: str = "RUNNING"
+    failure_reason: str | None = None
 
 
 # Changes: what a decision asks the store to make durable, in this order, all or nothing.
@@ -94,7 +132,7 @@ class Added(Struct, frozen=True, gc=False):
 
 
 class Rescheduled(Struct, frozen=True, gc=False):
-    """A message was received or given back, or its visibility changed. Same seq, same shelf."""
+    """A message was received or given back, or its visibility changed. Same seq, same shelf, same group."""
 
     entry: Entry
 
@@ -113,4 +151,29 @@ class Removed(Struct, frozen=True, gc=False):
     shelf: int
 
 
-Change: TypeAlias = QueuePut | QueueRemoved | Added | Rescheduled | Moved | Removed
+class Deduplicated(Struct, frozen=True, gc=False):
+    """A FIFO queue took a message in; for five minutes `key` stands for it, even when the message is gone."""
+
+    seq: int
+    shelf: int
+    key: bytes
+    message_id: str
+    sent_ms: int
+
+
+class Attempted(Struct, frozen=True):
+    """A receive with an attempt id was answered, or answered again."""
+
+    shelf: int
+    attempt_id: str
+    attempt: Attempt
+
+
+class MoveTaskPut(Struct, frozen=True):
+    """A move task is new, or got on."""
+
+    task: MoveTask
+
+
+MessageChange: TypeAlias = Added | Rescheduled | Moved | Removed
+Change: TypeAlias = QueuePut | QueueRemoved | MessageChange | Deduplicated | Attempted | MoveTaskPut

@@ -7,6 +7,7 @@ class Totals(Struct):
     """What a queue has done since the process started."""
 
     sent: int = 0
+    deduplicated: int = 0
     received: int = 0
     deleted: int = 0
     empty_receives: int = 0

@@ -25,7 +25,8 @@ class WindowSize(Struct, frozen=True):
     size_bytes: int = 4 * 1024 * 1024
 
 
-def _size_bytes(content: "Content") -> int:
+def size_bytes(content: "Content") -> int:
+    """What a message takes of a window's size."""
     return len(content.body) + 256 * len(content.attributes)
 
 
@@ -73,7 +74,7 @@ class Window:
     def pop_first(self) -> "tuple[Entry, Content]":
         """Take the message that has been ready longest."""
         entry, content = self._messages.popitem(last=False)[1]
-        self._bytes -= _size_bytes(content)
+        self._bytes -= size_bytes(content)
         return entry, content
 
     def pop(self, seq: int) -> "Entry | None":
@@ -81,7 +82,7 @@ class Window:
         found = self._messages.pop(seq, None)
         if found is None:
             return None
-        self._bytes -= _size_bytes(found[1])
+        self._bytes -= size_bytes(found[1])
         return found[0]
 
     def wants_more(self) -> bool:
@@ -123,4 +124,4 @@ class Window:
 
     def _put(self, entry: "Entry", content: "Content") -> None:
         self._messages[entry.seq] = (entry, content)
-        self._bytes += _size_bytes(content)
+        self._bytes += size_bytes(content)

@@ -19,6 +19,7 @@ class QueueView(Struct, frozen=True, kw_only=True):
     delayed: int
     parked_polls: int
     sent: int
+    deduplicated: int
     received: int
     deleted: int
     empty_receives: int
@@ -43,12 +44,16 @@ def queue_views(service: "Service") -> list[QueueView]:
 
 
 def readiness(service: "Service") -> dict[str, object]:
-    """What `/ready` shows. `reasons` says why no work is taken; `degraded`, what part of it."""
+    """What `/ready` shows on this machine: the condition of the broker, and its queues."""
+    return {**condition(service), "queues": queue_views(service)}
+
+
+def condition(service: "Service") -> dict[str, object]:
+    """How the broker is. `reasons` says why no work is taken; `degraded`, what part of it."""
     degraded = []
     if service.room is not None and service.room.is_full:
         degraded.append("the disk is nearly full: new messages are refused, receiving and deleting go on")
     return {
         "reasons": ["the broker is stopping"] if service.is_stopping else [],
         "degraded": degraded,
-        "queues": queue_views(service),
     }

@@ -13,7 +13,7 @@ from amply.broker.engine.commands import (
     UntagQueue,
 )
 from amply.broker.sqs.attributes import check_names, invalid_value, validate
-from amply.broker.sqs.faults import INVALID_PARAMETER_VALUE, UNSUPPORTED_OPERATION, Fault
+from amply.broker.sqs.faults import INVALID_PARAMETER_VALUE, Fault
 from amply.broker.sqs.names import check_queue_name, is_fifo_name, queue_url
 from amply.broker.sqs.shapes import (
     CreateQueueRequest,
@@ -34,7 +34,7 @@ from amply.broker.sqs.shapes import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from amply.broker.engine.queue import StandardQueue
+    from amply.broker.engine.queue import Queue
     from amply.broker.service.service import Respond, Service
     from amply.broker.sqs.calls import Context
     from amply.broker.sqs.limits import Limits
@@ -48,8 +48,6 @@ def create_queue(service: "Service", request: CreateQueueRequest, context: "Cont
         is_fifo_name(name) and service.engine.queues.get(key) is not None
     )
     check_queue_name(name, is_fifo=is_fifo)
-    if is_fifo:
-        raise Fault(UNSUPPORTED_OPERATION, "FIFO queues are not supported yet.")
     valid = validate(attributes, is_fifo=is_fifo, creating=True, limits=service.limits)
     _check_policy(valid, service.limits)
     _check_tags(tags, service.limits)
@@ -77,7 +75,7 @@ def get_queue_attributes(
     key = service.key(request.queue_url, context)
     names = request.attribute_names or []
 
-    def result(queue: "StandardQueue") -> GetQueueAttributesResult:
+    def result(queue: "Queue") -> GetQueueAttributesResult:
         values = _attribute_values(queue)
         if "All" in names:
             return GetQueueAttributesResult(attributes=values)
@@ -88,7 +86,7 @@ def get_queue_attributes(
     service.execute(Observe(key), respond, result)
 
 
-def _attribute_values(queue: "StandardQueue") -> dict[str, str]:
+def _attribute_values(queue: "Queue") -> dict[str, str]:
     record = queue.record
     return {
         "QueueArn": queue.arn,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from amply.broker.engine.commands import ChangeVisibility, Delete, Receive, VisibilityChange
+from amply.broker.engine.commands import ChangeVisibility, Delete, Deletion, Receive, VisibilityChange
 from amply.broker.engine.decision import Delivery
 from amply.broker.engine.records import Content
 from amply.broker.service.batches import check_batch, error_entry, sort_out
@@ -17,7 +17,7 @@ from amply.broker.sqs.faults import (
     unknown_attribute,
 )
 from amply.broker.sqs.limits import Limits
-from amply.broker.sqs.messages import TRACE_HEADER
+from amply.broker.sqs.messages import TRACE_HEADER, check_fifo_id, sequence_number
 from amply.broker.sqs.receipts import Receipt
 from amply.broker.sqs.shapes import (
     ChangeMessageVisibilityBatchRequest,
@@ -37,7 +37,7 @@ from amply.broker.sqs.shapes import (
 )
 
 if TYPE_CHECKING:
-    from amply.broker.engine.queue import StandardQueue
+    from amply.broker.engine.queue import Queue
     from amply.broker.service.service import Cancel, Respond, Service
     from amply.broker.sqs.calls import Context
 
@@ -47,11 +47,15 @@ _SYSTEM_ATTRIBUTES: dict[str, Callable[[Delivery], str | int | None]] = {
     "ApproximateReceiveCount": lambda delivery: delivery.entry.receive_count,
     "ApproximateFirstReceiveTimestamp": lambda delivery: delivery.entry.first_received_ms,
     "MessageGroupId": lambda delivery: delivery.content.group_id,
+    "MessageDeduplicationId": lambda delivery: delivery.content.deduplication_id,
+    "SequenceNumber": lambda delivery: sequence_number(delivery.entry.seq) if _is_fifo(delivery) else None,
     TRACE_HEADER: lambda delivery: delivery.content.trace_header,
     "DeadLetterQueueSourceArn": lambda delivery: delivery.entry.dead_letter_source_arn,
 }
-# Known to SQS, but only FIFO queues give them values.
-_FIFO_ATTRIBUTES = frozenset({"SequenceNumber", "MessageDeduplicationId"})
+
+
+def _is_fifo(delivery: Delivery) -> bool:
+    return delivery.content.deduplication_id is not None
 
 
 def receive_message(
@@ -69,6 +73,8 @@ def receive_message(
         reason = f"Must be >= 0 and <= {limits.wait_time_s_max}, if provided."
         raise invalid_parameter("WaitTimeSeconds", wait_s, reason)
     _check_visibility_timeout(request.visibility_timeout, limits)
+    if request.receive_request_attempt_id is not None:
+        check_fifo_id("ReceiveRequestAttemptId", request.receive_request_attempt_id)
     system_names = _system_names(request)
     attribute_names = request.message_attribute_names or ()
 
@@ -85,6 +91,7 @@ def receive_message(
         count=1 if count is None else count,
         visibility_timeout_s=request.visibility_timeout,
         wait_s=0 if service.is_stopping else wait_s,
+        attempt_id=request.receive_request_attempt_id,
     )
     return service.poll(poll, respond, result)
 
@@ -97,9 +104,9 @@ def _system_names(request: ReceiveMessageRequest) -> Collection[str]:
     if "All" in names:
         return _SYSTEM_ATTRIBUTES
     for name in names:
-        if name not in _SYSTEM_ATTRIBUTES and name not in _FIFO_ATTRIBUTES:
+        if name not in _SYSTEM_ATTRIBUTES:
             raise unknown_attribute(name)
-    return [name for name in names if name in _SYSTEM_ATTRIBUTES]
+    return names
 
 
 def _message(
@@ -140,7 +147,8 @@ def delete_message(service: "Service", request: DeleteMessageRequest, context: "
     """Answered when the deletion is on disk: the message never comes back."""
     key = service.key(request.queue_url, context)
     receipt = _receipt(service, service.engine.queues.existing(key), request.receipt_handle)
-    service.execute(Delete(key, [receipt]), respond, lambda _: None)
+    deletion = Deletion(receipt, request.receipt_handle)
+    service.execute(Delete(key, [deletion]), respond, lambda faults: faults[0])
 
 
 def delete_message_batch(
@@ -151,13 +159,19 @@ def delete_message_batch(
     queue = service.engine.queues.existing(key)
     check_batch("DeleteMessageBatch", request.entries, service.limits)
 
-    def receipt(entry: DeleteMessageBatchRequestEntry) -> Receipt:
-        return _receipt(service, queue, entry.receipt_handle)
+    def deletion(entry: DeleteMessageBatchRequestEntry) -> Deletion:
+        return Deletion(_receipt(service, queue, entry.receipt_handle), entry.receipt_handle)
 
-    made, failed = sort_out(request.entries, receipt)
-    successful = [DeleteMessageBatchResultEntry(id=entry.id) for entry, _ in made]
-    result = DeleteMessageBatchResult(successful=successful, failed=failed)
-    service.execute(Delete(key, [receipt for _, receipt in made]), respond, lambda _: result)
+    made, failed = sort_out(request.entries, deletion)
+
+    def result(faults: list[Fault | None]) -> DeleteMessageBatchResult:
+        outcomes = [(entry.id, fault) for (entry, _), fault in zip(made, faults, strict=True)]
+        return DeleteMessageBatchResult(
+            successful=[DeleteMessageBatchResultEntry(id=name) for name, fault in outcomes if fault is None],
+            failed=failed + [error_entry(name, fault) for name, fault in outcomes if fault is not None],
+        )
+
+    service.execute(Delete(key, [deletion for _, deletion in made]), respond, result)
 
 
 def change_message_visibility(
@@ -198,7 +212,7 @@ def change_message_visibility_batch(
     service.execute(ChangeVisibility(key, [change for _, change in made]), respond, result)
 
 
-def _receipt(service: "Service", queue: "StandardQueue", handle: str) -> Receipt:
+def _receipt(service: "Service", queue: "Queue", handle: str) -> Receipt:
     """What the handle stands for; one that another queue gave out is not valid here (ReceiptHandleIsInvalid)."""
     receipt = service.receipts.read(handle)
     if receipt.queue_id != queue.record.queue_id:

@@ -1,14 +1,15 @@
 """SendMessage and SendMessageBatch."""
 
-from typing import TYPE_CHECKING, TypedDict
+import hashlib
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
-from amply.broker.engine.commands import Outgoing, Send
+from amply.broker.engine.commands import Outgoing, Send, Sent
 from amply.broker.engine.records import Content
 from amply.broker.service.batches import check_batch, sort_out
 from amply.broker.sqs import faults
 from amply.broker.sqs.digests import md5_of_attributes, md5_of_body
-from amply.broker.sqs.faults import Fault, invalid_parameter
-from amply.broker.sqs.messages import TRACE_HEADER, check_message, size_bytes
+from amply.broker.sqs.faults import Fault, invalid_parameter, missing_parameter
+from amply.broker.sqs.messages import TRACE_HEADER, check_message, sequence_number, size_bytes
 from amply.broker.sqs.shapes import (
     SendMessageBatchRequest,
     SendMessageBatchRequestEntry,
@@ -19,8 +20,12 @@ from amply.broker.sqs.shapes import (
 )
 
 if TYPE_CHECKING:
+    from amply.broker.engine.queue import Queue
     from amply.broker.service.service import Respond, Service
     from amply.broker.sqs.calls import Context
+
+
+SentMessage: TypeAlias = SendMessageRequest | SendMessageBatchRequestEntry
 
 
 def send_message(service: "Service", request: SendMessageRequest, context: "Context", respond: "Respond") -> None:
@@ -30,10 +35,15 @@ def send_message(service: "Service", request: SendMessageRequest, context: "Cont
     service.check_takes_messages()
     size = size_bytes(request.message_body, request.message_attributes)
     check_message(request, size, queue.maximum_message_size_bytes, in_batch=False)
-    _check_standard(request)
-    outgoing = _outgoing(service, request, context)
-    result = SendMessageResult(message_id=outgoing.content.message_id, **_digests(request))
-    service.execute(Send(key, [outgoing]), respond, lambda _: result, size_bytes=size)
+    _check_kind(queue, request, in_batch=False)
+    outgoing = _outgoing(service, queue, request, context)
+
+    def result(sent: list[Sent]) -> SendMessageResult:
+        return SendMessageResult(
+            message_id=sent[0].message_id, sequence_number=_sequence_number(queue, sent[0]), **_digests(request)
+        )
+
+    service.execute(Send(key, [outgoing]), respond, result, size_bytes=size)
 
 
 def send_message_batch(
@@ -53,20 +63,32 @@ def send_message_batch(
             f"Batch requests cannot be longer than {total_max} bytes. You have sent {total} bytes.",
         )
 
+    if queue.record.is_fifo:
+        for entry in entries:  # what would break the order fails the whole request
+            _check_kind(queue, entry, in_batch=True)
+
     def outgoing(entry: SendMessageBatchRequestEntry) -> Outgoing:
         check_message(entry, sizes[entry.id], queue.maximum_message_size_bytes, in_batch=True)
-        _check_standard(entry)
-        return _outgoing(service, entry, context)
+        _check_kind(queue, entry, in_batch=True)
+        return _outgoing(service, queue, entry, context)
 
     made, failed = sort_out(entries, outgoing)
-    result = SendMessageBatchResult(
-        successful=[
-            SendMessageBatchResultEntry(id=entry.id, message_id=message.content.message_id, **_digests(entry))
-            for entry, message in made
-        ],
-        failed=failed,
-    )
-    service.execute(Send(key, [message for _, message in made]), respond, lambda _: result, size_bytes=total)
+
+    def result(sent: list[Sent]) -> SendMessageBatchResult:
+        return SendMessageBatchResult(
+            successful=[
+                SendMessageBatchResultEntry(
+                    id=entry.id,
+                    message_id=one.message_id,
+                    sequence_number=_sequence_number(queue, one),
+                    **_digests(entry),
+                )
+                for (entry, _), one in zip(made, sent, strict=True)
+            ],
+            failed=failed,
+        )
+
+    service.execute(Send(key, [message for _, message in made]), respond, result, size_bytes=total)
 
 
 class _Digests(TypedDict):
@@ -75,7 +97,7 @@ class _Digests(TypedDict):
     md5_of_message_system_attributes: str | None
 
 
-def _digests(message: SendMessageRequest | SendMessageBatchRequestEntry) -> _Digests:
+def _digests(message: SentMessage) -> _Digests:
     """What the answer says of the message, so that its sender can tell whether it arrived whole."""
     attributes, system_attributes = message.message_attributes, message.message_system_attributes
     return {
@@ -85,20 +107,36 @@ def _digests(message: SendMessageRequest | SendMessageBatchRequestEntry) -> _Dig
     }
 
 
-def _check_standard(message: SendMessageRequest | SendMessageBatchRequestEntry) -> None:
-    """A group id marks a tenant on standard queues too; a deduplication id is for FIFO queues (AWS's SendMessage)."""
-    if message.message_deduplication_id is not None:
-        raise invalid_parameter(
-            "MessageDeduplicationId",
-            message.message_deduplication_id,
-            "The request includes a parameter that is not valid for this queue type.",
+def _check_kind(queue: "Queue", message: SentMessage, *, in_batch: bool) -> None:
+    """What the kind of queue asks for, or does not allow (AWS's SendMessage and SendMessageBatch)."""
+    if not queue.record.is_fifo:  # a group id marks a tenant on standard queues
+        if message.message_deduplication_id is not None:
+            reason = "The request includes a parameter that is not valid for this queue type."
+            raise invalid_parameter("MessageDeduplicationId", message.message_deduplication_id, reason)
+        return
+    if message.message_group_id is None:
+        fault = missing_parameter("MessageGroupId")
+        raise Fault(faults.INVALID_PARAMETER_VALUE, fault.message) if in_batch else fault
+    if message.message_deduplication_id is None and queue.attributes["ContentBasedDeduplication"] != "true":
+        raise Fault(
+            faults.INVALID_PARAMETER_VALUE,
+            "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided "
+            "explicitly",
         )
+    if message.delay_seconds:
+        reason = "The request include parameter that is not valid for this queue type."
+        raise invalid_parameter("DelaySeconds", message.delay_seconds, reason)
 
 
-def _outgoing(
-    service: "Service", message: SendMessageRequest | SendMessageBatchRequestEntry, context: "Context"
-) -> Outgoing:
+def _sequence_number(queue: "Queue", sent: Sent) -> str | None:
+    return sequence_number(sent.seq) if queue.record.is_fifo else None
+
+
+def _outgoing(service: "Service", queue: "Queue", message: SentMessage, context: "Context") -> Outgoing:
     trace = (message.message_system_attributes or {}).get(TRACE_HEADER)
+    deduplication_id = message.message_deduplication_id
+    if queue.record.is_fifo and deduplication_id is None:
+        deduplication_id = hashlib.sha256(message.message_body.encode()).hexdigest()  # as AWS makes it
     content = Content(
         service.ids.message_id(),
         message.message_body,
@@ -106,5 +144,6 @@ def _outgoing(
         message.message_attributes or {},
         trace.string_value if trace else context.trace_header,
         message.message_group_id,
+        deduplication_id,
     )
-    return Outgoing(content, message.delay_seconds)
+    return Outgoing(content, None if queue.record.is_fifo else message.delay_seconds)

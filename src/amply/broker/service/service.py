@@ -11,7 +11,17 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from amply.broker.engine.commands import GiveBack, QueueKey, Receive, Tick, Unpark, UnparkAll
-from amply.broker.engine.decision import UNSETTLED, Decision, Delivery, Find, Read, ReadAged, ReadReady
+from amply.broker.engine.decision import (
+    UNSETTLED,
+    Decision,
+    Delivery,
+    Fetch,
+    Find,
+    Read,
+    ReadAged,
+    ReadInOrder,
+    ReadReady,
+)
 from amply.broker.service.committer import Committer, defect
 from amply.broker.service.restoring import restored
 from amply.broker.sqs.calls import Context
@@ -178,6 +188,16 @@ class Service:
                 lambda store: store.ready(read.shelf, read.after, read.until_ms, read.count, read.size_bytes),
                 partial(self._ready_were_read, engine, read),
             )
+        elif isinstance(read, ReadInOrder):
+            self._committer.look_up(
+                lambda store: store.in_order(read.shelf, read.after, read.until_ms, read.count, read.size_bytes),
+                partial(self._were_read_in_order, engine, read),
+            )
+        elif isinstance(read, Fetch):
+            self._committer.look_up(
+                lambda store: store.fetch(read.shelf, read.seqs, read.size_bytes),
+                partial(self._were_fetched, engine, read),
+            )
         elif isinstance(read, ReadAged):
             self._committer.look_up(
                 lambda store: store.sent_before(read.shelf, read.before_ms, read.count),
@@ -190,10 +210,20 @@ class Service:
 
     def _ready_were_read(self, engine: "Engine", read: ReadReady, page: "Page") -> None:
         if engine is self.engine:
-            if page.damaged:
-                _log.error("%d damaged messages were taken out of their queue: %s", len(page.damaged), page.damaged)
+            _report(page)
             now_ms = self.clock.now_ms()
             self._carry_out(engine.ready_were_read(read, page.messages, page.damaged, now_ms, is_last=page.is_last))
+
+    def _were_read_in_order(self, engine: "Engine", read: ReadInOrder, page: "Page") -> None:
+        if engine is self.engine:
+            _report(page)
+            now_ms = self.clock.now_ms()
+            self._carry_out(engine.were_read_in_order(read, page.messages, page.damaged, now_ms, is_last=page.is_last))
+
+    def _were_fetched(self, engine: "Engine", fetch: Fetch, page: "Page") -> None:
+        if engine is self.engine:
+            _report(page)
+            self._carry_out(engine.were_fetched(fetch, page.messages, self.clock.now_ms(), is_last=page.is_last))
 
     def _aged_were_read(self, engine: "Engine", read: ReadAged, aged: "Aged") -> None:
         if engine is self.engine:
@@ -268,6 +298,11 @@ class Service:
         for respond, _, _ in parked.values():
             respond(NOTHING)
         self._set_timer()
+
+
+def _report(page: "Page") -> None:
+    if page.damaged:
+        _log.error("%d damaged messages were taken out of their queue: %s", len(page.damaged), page.damaged)
 
 
 def _release(respond: Respond, outcome: Outcome, is_durable: bool) -> None:  # noqa: FBT001

@@ -121,6 +121,11 @@ def check_fifo_id(parameter: str, value: str, length_max: int = AWS.attempt_id_l
         raise invalid_parameter(parameter, value, reason)
 
 
+def sequence_number(seq: int) -> str:
+    """SequenceNumber: 20 digits, so that their order as text is that of the messages (AWS's SendMessage)."""
+    return f"{seq:020d}"
+
+
 def _check_attribute_name(name: str, limits: Limits) -> None:
     if len(name) > (most := limits.message_attribute_name_length_max):
         text = f"Message (user) attribute names can be at most {most} characters long."

@@ -1,14 +1,18 @@
 """The forgetful store: the whole port in memory, for tests and simulations. Nothing survives the process."""
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 from amply.broker.engine.records import (
     Added,
+    Attempted,
     Change,
     Content,
+    Deduplicated,
     Entry,
+    MoveTask,
+    MoveTaskPut,
     QueuePut,
     QueueRecord,
     QueueRemoved,
@@ -17,6 +21,10 @@ from amply.broker.engine.records import (
 from amply.broker.sqs import limits
 from amply.broker.store.port import Aged, Page, QueueState, Room, Snapshot
 from amply.broker.store.rows import size_bytes as stored_bytes
+
+_DEDUPLICATED_MS = limits.AWS.deduplication_window_s * 1000
+_ATTEMPTED_MS = limits.AWS.attempt_window_s * 1000
+_DELAYED_MS = limits.AWS.delay_s_max * 1000
 
 _IN_HANDING_ORDER = attrgetter("visible_ms", "seq")
 _BY_AGE = attrgetter("sent_ms", "seq")
@@ -32,6 +40,9 @@ class MemoryStore:
         self._order: dict[int, list[tuple[int, int]]] = {}  # shelf -> (visible_ms, seq), sorted
         self._entries: dict[int, Entry] = {}
         self._contents: dict[int, Content] = {}
+        self._deduplicated: list[Deduplicated] = []
+        self._attempts: dict[tuple[int, str], Attempted] = {}
+        self._move_tasks: dict[str, MoveTask] = {}
         self._last_ms = self._last_seq = self._last_id = 0
 
     @property
@@ -47,6 +58,12 @@ class MemoryStore:
             removed_queues={who: ms for who, ms in self._removed_queues.items() if ms > remembered_from_ms},
             last_seq=self._last_seq,
             last_id=self._last_id,
+            deduplicated=[one for one in self._deduplicated if one.sent_ms > now_ms - _DEDUPLICATED_MS],
+            attempts=sorted(
+                (one for one in self._attempts.values() if one.attempt.received_ms > now_ms - _ATTEMPTED_MS),
+                key=lambda one: one.attempt.received_ms,
+            ),
+            move_tasks=sorted(self._move_tasks.values(), key=lambda task: (task.started_ms, task.task_id)),
             secret=self._secret,
         )
 
@@ -54,9 +71,13 @@ class MemoryStore:
         entries = sorted(self._on(queue.shelf), key=_IN_HANDING_ORDER)
         later = [entry for entry in entries if entry.visible_ms > now_ms]
         delayed: dict[int, int] = {}
-        for entry in later:
-            if entry.receive_count == 0:
-                delayed[entry.visible_ms] = delayed.get(entry.visible_ms, 0) + 1
+        if queue.is_fifo:
+            sent = [e.sent_ms for e in entries if e.sent_ms > now_ms - _DELAYED_MS and e.visible_ms <= now_ms]
+            moments = [(sent_ms + 99) // 100 * 100 for sent_ms in sent]
+        else:
+            moments = [entry.visible_ms for entry in later if entry.receive_count == 0]
+        for moment_ms in moments:
+            delayed[moment_ms] = delayed.get(moment_ms, 0) + 1
         return QueueState(
             queue=queue,
             messages=len(entries),
@@ -75,6 +96,12 @@ class MemoryStore:
             elif isinstance(change, QueueRemoved):
                 self._clear_shelf(self._queues.pop(change.queue_id).shelf)
                 self._removed_queues[change.account, change.name] = change.removed_ms
+            elif isinstance(change, Deduplicated):
+                self._deduplicated.append(change)
+            elif isinstance(change, Attempted):
+                self._attempts[change.shelf, change.attempt_id] = change
+            elif isinstance(change, MoveTaskPut):
+                self._move_tasks[change.task.task_id] = change.task
             elif isinstance(change, Removed):
                 self._lift(change.seq)
                 del self._contents[change.seq]
@@ -110,11 +137,24 @@ class MemoryStore:
 
     def ready(self, shelf: int, after: tuple[int, int], until_ms: int, count: int, size_bytes: int) -> Page:
         """Up to `count` messages with (visible_ms, seq) > `after` and visible_ms <= `until_ms`, in that order."""
-        messages: list[tuple[Entry, Content]] = []
         order = self._order.get(shelf, [])
-        for visible_ms, seq in order[bisect.bisect_right(order, after) :]:
-            if visible_ms > until_ms:
-                break
+        later = order[bisect.bisect_right(order, after) :]
+        return self._page((seq for visible_ms, seq in later if visible_ms <= until_ms), count, size_bytes)
+
+    def in_order(self, shelf: int, after: tuple[int, int], until_ms: int, count: int, size_bytes: int) -> Page:
+        """Up to `count` messages with (sent_ms, seq) > `after` and sent_ms <= `until_ms`, in that order."""
+        entries = sorted(self._on(shelf), key=_BY_AGE)
+        seqs = (entry.seq for entry in entries if _BY_AGE(entry) > after and entry.sent_ms <= until_ms)
+        return self._page(seqs, count, size_bytes)
+
+    def fetch(self, shelf: int, seqs: Sequence[int], size_bytes: int) -> Page:
+        """Those of the messages that lie on the shelf, in the order asked for."""
+        here = (seq for seq in seqs if seq in self._entries and self._entries[seq].shelf == shelf)
+        return self._page(here, len(seqs), size_bytes)
+
+    def _page(self, seqs: Iterable[int], count: int, size_bytes: int) -> Page:
+        messages: list[tuple[Entry, Content]] = []
+        for seq in seqs:
             content = self._contents[seq]
             size_bytes -= stored_bytes(content)
             if len(messages) == count or (messages and size_bytes < 0):

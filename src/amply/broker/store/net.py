@@ -10,30 +10,40 @@ from dataclasses import dataclass, field
 
 from amply.broker.engine.records import (
     Added,
+    Attempted,
     Change,
     Content,
+    Deduplicated,
     Entry,
+    MessageChange,
     Moved,
+    MoveTask,
+    MoveTaskPut,
     QueuePut,
     QueueRemoved,
     Removed,
-    Rescheduled,
 )
 
 
 @dataclass(slots=True)
 class NetEffect:
-    """What a stretch of message changes amounts to. No seq stands in more than one of the four."""
+    """What a stretch of changes amounts to. No seq stands in more than one of the first four.
+
+    What only ever is added to, or replaced, comes after them.
+    """
 
     added: dict[int, tuple[Entry, Content]] = field(default_factory=dict)
     rescheduled: dict[int, Entry] = field(default_factory=dict)
     moved: dict[int, Entry] = field(default_factory=dict)
     removed: list[int] = field(default_factory=list)
+    deduplicated: list[Deduplicated] = field(default_factory=list)
+    attempts: dict[tuple[int, str], Attempted] = field(default_factory=dict)
+    move_tasks: dict[str, MoveTask] = field(default_factory=dict)
     tally: dict[int, int] = field(default_factory=dict)  # shelf -> messages more (or less) than before
     last_seq: int = 0  # the highest added, even if removed again
 
-    def take(self, change: Added | Rescheduled | Moved | Removed) -> None:
-        """Fold one more change in."""
+    def take(self, change: MessageChange) -> None:
+        """Fold one more change of a message in."""
         if isinstance(change, Added):
             self.added[change.entry.seq] = (change.entry, change.content)
             self._count(change.entry.shelf, 1)
@@ -49,6 +59,15 @@ class NetEffect:
                 self._count(change.from_shelf, -1)
                 self._count(change.entry.shelf, 1)
             self._place(change.entry, is_moved=isinstance(change, Moved))
+
+    def note(self, change: Deduplicated | Attempted | MoveTaskPut) -> None:
+        """One more fact that is about no single message."""
+        if isinstance(change, Deduplicated):
+            self.deduplicated.append(change)
+        elif isinstance(change, Attempted):
+            self.attempts[change.shelf, change.attempt_id] = change
+        else:
+            self.move_tasks[change.task.task_id] = change.task
 
     def _place(self, entry: Entry, *, is_moved: bool) -> None:
         seq = entry.seq
@@ -73,13 +92,16 @@ def net_effects(changes: Sequence[Change], ignored: set[int]) -> Iterator[NetEff
                 yield effect
                 effect = None
             yield change
+            continue
+        if effect is None:
+            effect = NetEffect()
+        if isinstance(change, Deduplicated | Attempted | MoveTaskPut):
+            effect.note(change)
         elif not ignored or _seq(change) not in ignored:
-            if effect is None:
-                effect = NetEffect()
             effect.take(change)
     if effect is not None:
         yield effect
 
 
-def _seq(change: Added | Rescheduled | Moved | Removed) -> int:
+def _seq(change: MessageChange) -> int:
     return change.seq if isinstance(change, Removed) else change.entry.seq

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from amply.broker.engine.records import Change, Content, Entry, QueueRecord
+from amply.broker.engine.records import Attempted, Change, Content, Deduplicated, Entry, MoveTask, QueueRecord
 from amply.errors import AmplyError
 
 
@@ -42,8 +42,9 @@ class StoreBroken(StoreError):
 class QueueState(Struct, frozen=True, kw_only=True):
     """A queue at start: the record, and what the engine must hold in memory from the first moment.
 
-    `delayed` counts the messages never received that become visible later, by `visible_ms`. `oldest_sent_ms` is that
-    of the oldest message, None for an empty queue.
+    `delayed` counts the messages never received that become visible later, by `visible_ms`; of a FIFO queue, whose
+    delay may change afterwards, all that were sent within the longest delay and are not in flight, by `sent_ms` in
+    steps of 100 ms, rounded up. `oldest_sent_ms` is that of the oldest message, None for an empty queue.
     """
 
     queue: QueueRecord
@@ -60,6 +61,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     removed_queues: dict[tuple[str, str], int]  # (account, name) -> removed_ms, of the last 60 s
     last_seq: int
     last_id: int  # the highest queue_id or shelf ever given out
+    deduplicated: list[Deduplicated]  # of the last five minutes, oldest first, as the next one
+    attempts: list[Attempted]
+    move_tasks: list[MoveTask]  # by their start
     secret: bytes  # 32 random bytes, made with the store: receipt handles are signed with them
 
 
@@ -103,6 +107,12 @@ class Store(Protocol):
 
         Stops early once their bodies and attributes pass `size_bytes`, but gives at least one if there is one.
         """
+
+    def in_order(self, shelf: int, after: tuple[int, int], until_ms: int, count: int, size_bytes: int) -> Page:
+        """The same by (sent_ms, seq), with sent_ms <= `until_ms`, whatever became of the messages since."""
+
+    def fetch(self, shelf: int, seqs: Sequence[int], size_bytes: int) -> Page:
+        """Those of the messages that lie on the shelf, in the order asked for; stops early as `ready` does."""
 
     def find(self, seqs: Sequence[int]) -> list[Entry]:
         """Those of the messages that exist."""

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from amply.broker.engine.records import Content, Entry, QueueRecord
+from amply.broker.engine.records import Attempt, Attempted, Content, Deduplicated, Entry, MoveTask, QueueRecord
 from amply.broker.sqs.shapes import MessageAttributeValue
 
 Row: TypeAlias = tuple[Any, ...]
@@ -20,6 +20,7 @@ Row: TypeAlias = tuple[Any, ...]
 _ABSENT = b"\xff"  # never part of UTF-8, so that None and "" differ
 _encode = msgspec.json.Encoder().encode
 _decode_attributes = msgspec.json.Decoder(dict[str, MessageAttributeValue]).decode
+_decode_deliveries = msgspec.json.Decoder(tuple[tuple[int, int, int], ...]).decode
 _decode_words = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -49,6 +50,7 @@ def message_row(seq: int, content: Content) -> Row:
     attributes = _encode(content.attributes) if content.attributes else None
     trace_header = content.trace_header.encode() if content.trace_header is not None else None
     group_id = content.group_id.encode() if content.group_id is not None else None
+    deduplication_id = content.deduplication_id.encode() if content.deduplication_id is not None else None
     rest = (content.message_id.encode(), content.sender_id.encode(), attributes, trace_header, group_id)
     return (
         seq,
@@ -58,19 +60,21 @@ def message_row(seq: int, content: Content) -> Row:
         attributes.decode() if attributes is not None else None,
         content.trace_header,
         content.group_id,
-        _checksum(seq, content.body.encode(), rest),
+        _checksum(seq, content.body.encode(), rest, deduplication_id),
+        content.deduplication_id,
     )
 
 
 def content_of(seq: int, columns: Sequence[Any]) -> tuple[Content, int] | None:
     """The content and its size in bytes, or None if the columns are not what was written.
 
-    The columns are (message_id, body, sender_id, attributes, trace_header, group_id, checksum).
+    The columns are (message_id, body, sender_id, attributes, trace_header, group_id, deduplication_id, checksum).
     """
-    message_id, body, sender_id, attributes, trace_header, group_id, checksum = columns
+    message_id, body, sender_id, attributes, trace_header, group_id, deduplication_id, checksum = columns
     if message_id is None or body is None or sender_id is None:
         return None
-    if _checksum(seq, body, (message_id, sender_id, attributes, trace_header, group_id)) != checksum:
+    rest = (message_id, sender_id, attributes, trace_header, group_id)
+    if _checksum(seq, body, rest, deduplication_id) != checksum:
         return None
     content = Content(
         message_id.decode(),
@@ -79,13 +83,16 @@ def content_of(seq: int, columns: Sequence[Any]) -> tuple[Content, int] | None:
         _decode_attributes(attributes) if attributes is not None else {},
         trace_header.decode() if trace_header is not None else None,
         group_id.decode() if group_id is not None else None,
+        deduplication_id.decode() if deduplication_id is not None else None,
     )
     return content, len(body) + len(attributes or b"")
 
 
-def _checksum(seq: int, body: bytes, rest: tuple[bytes | None, ...]) -> int:
+def _checksum(seq: int, body: bytes, rest: tuple[bytes | None, ...], deduplication_id: bytes | None) -> int:
     message_id, sender_id, attributes, trace_header, group_id = [_ABSENT if part is None else part for part in rest]
     head = b"%d\0%b\0%b\0%b\0%b\0%b" % (seq, message_id, sender_id, attributes, trace_header, group_id)
+    if deduplication_id is not None:  # younger than the rest; messages without one keep their old checksum
+        head += b"\0%b" % deduplication_id
     return zlib.crc32(body, zlib.crc32(head))
 
 
@@ -99,6 +106,7 @@ def entry_row(entry: Entry) -> Row:
         entry.receive_count,
         entry.first_received_ms,
         entry.dead_letter_source_arn,
+        entry.group_id,
     )
 
 
@@ -135,4 +143,63 @@ def queue_of(columns: Sequence[Any]) -> QueueRecord:
         created_ms=created_ms,
         modified_ms=modified_ms,
         purged_ms=purged_ms,
+    )
+
+
+def deduplication_row(deduplicated: Deduplicated) -> Row:
+    """The columns of table `deduplication`."""
+    return (
+        deduplicated.seq,
+        deduplicated.shelf,
+        deduplicated.key,
+        deduplicated.message_id,
+        deduplicated.sent_ms,
+    )
+
+
+def deduplication_of(columns: Sequence[Any]) -> Deduplicated:
+    """What such a row tells of."""
+    return Deduplicated(*columns)
+
+
+def attempt_row(attempted: Attempted) -> Row:
+    """The columns of table `attempt`."""
+    attempt = attempted.attempt
+    return attempted.shelf, attempted.attempt_id, attempt.received_ms, _encode(attempt.deliveries).decode()
+
+
+def attempt_of(columns: Sequence[Any]) -> Attempted:
+    """What such a row tells of."""
+    shelf, attempt_id, received_ms, deliveries = columns
+    return Attempted(shelf, attempt_id, Attempt(received_ms, _decode_deliveries(deliveries)))
+
+
+def move_task_row(task: MoveTask) -> Row:
+    """The columns of table `move_task`."""
+    return (
+        task.task_id,
+        task.source_arn,
+        task.destination_arn,
+        task.messages_per_s,
+        task.started_ms,
+        task.to_move,
+        task.moved,
+        task.status,
+        task.failure_reason,
+    )
+
+
+def move_task_of(columns: Sequence[Any]) -> MoveTask:
+    """The task that such a row tells of."""
+    task_id, source_arn, destination_arn, messages_per_s, started_ms, to_move, moved, status, failure_reason = columns
+    return MoveTask(
+        task_id=task_id,
+        source_arn=source_arn,
+        destination_arn=destination_arn,
+        messages_per_s=messages_per_s,
+        started_ms=started_ms,
+        to_move=to_move,
+        moved=moved,
+        status=status,
+        failure_reason=failure_reason,
     )

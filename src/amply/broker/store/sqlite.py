@@ -4,6 +4,7 @@ Used from one thread. The event loop's thread runs beside it, and every step of 
 and takes it back; so many rows go into few statements.
 """
 
+import json
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,8 +19,14 @@ from amply.broker.store.port import Aged, Page, QueueState, Room, Snapshot, Stor
 
 _MIB = 1 << 20
 _REMEMBERED_MS = limits.AWS.recreate_interval_s * 1000
+_DEDUPLICATED_MS = limits.AWS.deduplication_window_s * 1000
+_ATTEMPTED_MS = limits.AWS.attempt_window_s * 1000
+_DELAYED_MS = limits.AWS.delay_s_max * 1000
 _QUARANTINE = 0  # a shelf that no queue has
 _CLEARED_A_TEND = 1000
+# Every tend clears more than can have come in since the last, but not for a handful of rows.
+_FORGOTTEN_A_TEND = 20_000
+_FORGOTTEN_MS = _DEDUPLICATED_MS + 30_000
 
 _log = logging.getLogger(__name__)
 
@@ -55,18 +62,27 @@ class SqliteStore:
                 removed_queues={(account, name): removed_ms for account, name, removed_ms in removed},
                 last_seq=state.last_seq,
                 last_id=state.last_id,
+                deduplicated=[
+                    rows.deduplication_of(row)
+                    for row in execute(QUERIES["deduplications"], (now_ms - _DEDUPLICATED_MS,))
+                ],
+                attempts=[rows.attempt_of(row) for row in execute(QUERIES["attempts"], (now_ms - _ATTEMPTED_MS,))],
+                move_tasks=[rows.move_task_of(row) for row in execute(QUERIES["move_tasks"])],
                 secret=state.secret,
             )
 
     def _queue_state(self, row: rows.Row, now_ms: int) -> QueueState:
         *columns, messages, oldest_sent_ms = row
+        execute = self._database.execute
         queue = rows.queue_of(columns)
-        later = (queue.shelf, now_ms)
+        delayed = execute(QUERIES["delayed"], (queue.shelf, now_ms))
+        if queue.is_fifo:
+            delayed = execute(QUERIES["sent_recently"], (queue.shelf, now_ms - _DELAYED_MS, now_ms))
         return QueueState(
             queue=queue,
             messages=messages,
-            in_flight=[rows.entry_of(entry) for entry in self._database.execute(QUERIES["in_flight"], later)],
-            delayed=dict(self._database.execute(QUERIES["delayed"], later)),
+            in_flight=[rows.entry_of(entry) for entry in execute(QUERIES["in_flight"], (queue.shelf, now_ms))],
+            delayed=dict(delayed),
             oldest_sent_ms=oldest_sent_ms,
         )
 
@@ -107,15 +123,27 @@ class SqliteStore:
 
     def ready(self, shelf: int, after: tuple[int, int], until_ms: int, count: int, size_bytes: int) -> Page:
         """Up to `count` messages with (visible_ms, seq) > `after` and visible_ms <= `until_ms`, in that order."""
+        return self._page(shelf, count, size_bytes, QUERIES["ready"], (shelf, *after, until_ms, count + 1))
+
+    def in_order(self, shelf: int, after: tuple[int, int], until_ms: int, count: int, size_bytes: int) -> Page:
+        """Up to `count` messages with (sent_ms, seq) > `after` and sent_ms <= `until_ms`, in that order."""
+        return self._page(shelf, count, size_bytes, QUERIES["in_order"], (shelf, *after, until_ms, count + 1))
+
+    def fetch(self, shelf: int, seqs: Sequence[int], size_bytes: int) -> Page:
+        """Those of the messages that lie on the shelf, in the order asked for."""
+        wanted = json.dumps(seqs)
+        return self._page(shelf, len(seqs), size_bytes, QUERIES["fetch"], (wanted, shelf))
+
+    def _page(self, shelf: int, count: int, size_bytes: int, query: str, arguments: rows.Row) -> Page:
         messages: list[tuple[Entry, Content]] = []
         damaged: list[int] = []
         is_last = True
         if shelf not in self._shelves.values():
             return Page(messages, damaged, is_last)
         with self._database.guarded():
-            found = self._database.execute(QUERIES["ready"], (shelf, *after, until_ms, count + 1))
+            found = self._database.execute(query, arguments)
             for row in found:
-                content_and_size = rows.content_of(row[0], row[7:])
+                content_and_size = rows.content_of(row[0], row[8:])
                 if content_and_size is None:
                     damaged.append(row[0])
                     continue
@@ -124,7 +152,7 @@ class SqliteStore:
                 if len(messages) == count or (messages and size_bytes < 0):
                     is_last = False
                     break
-                messages.append((rows.entry_of(row[:7]), content))
+                messages.append((rows.entry_of(row[:8]), content))
             else:
                 is_last = len(messages) + len(damaged) <= count
             found.close()
@@ -173,6 +201,7 @@ class SqliteStore:
         try:
             if self._may_have_abandoned:
                 self._clear_abandoned()
+            self._forget()
             return self._database.room()
         except StoreFull:
             return Room(is_full=True, free_bytes=0)
@@ -195,6 +224,19 @@ class SqliteStore:
 
         self._database.write(work)
 
+    def _forget(self) -> None:
+        """What FIFO queues remembered for five minutes."""
+        with self._database.guarded():
+            oldest_ms = self._database.execute(QUERIES["oldest_remembered"]).get
+        now_ms = self._database.state.last_ms
+        if oldest_ms is not None and oldest_ms <= now_ms - _FORGOTTEN_MS:
+
+            def work(execute: Execute) -> None:
+                execute(QUERIES["forget_deduplications"], (_FORGOTTEN_A_TEND, now_ms - _DEDUPLICATED_MS))
+                execute(QUERIES["forget_attempts"], (now_ms - _ATTEMPTED_MS,))
+
+            self._database.write(work)
+
     def close(self) -> None:
         """Give the folder up. Nothing committed is lost without it."""
         self._database.close()
@@ -209,6 +251,11 @@ def _write_messages(execute: Execute, effect: NetEffect) -> None:
     removed = [(seq,) for seq in effect.removed]
     _each(execute, "remove_entries", removed)
     _each(execute, "remove_messages", removed)
+    _each(execute, "add_deduplications", [rows.deduplication_row(one) for one in effect.deduplicated])
+    for attempted in effect.attempts.values():
+        execute(QUERIES["put_attempt"], rows.attempt_row(attempted))
+    for task in effect.move_tasks.values():
+        execute(QUERIES["put_move_task"], rows.move_task_row(task))
     for shelf, messages in effect.tally.items():
         if messages:
             execute(QUERIES["tally"], (shelf, messages))

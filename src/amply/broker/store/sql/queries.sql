@@ -19,7 +19,7 @@ ORDER BY q.queue_id;
 SELECT account, name, removed_ms FROM removed_queue WHERE removed_ms > ?;
 
 -- name: in_flight
-SELECT seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn
+SELECT seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn, group_id
 FROM entry
 WHERE shelf = ? AND visible_ms > ? AND receive_count > 0
 ORDER BY visible_ms, seq;
@@ -27,47 +27,60 @@ ORDER BY visible_ms, seq;
 -- name: delayed
 SELECT visible_ms, count(*) FROM entry WHERE shelf = ? AND visible_ms > ? AND receive_count = 0 GROUP BY visible_ms;
 
+-- name: sent_recently
+-- In steps of 100 ms, and without what is in flight.
+SELECT (sent_ms + 99) / 100 * 100 AS moment, count(*) FROM entry
+WHERE shelf = ? AND sent_ms > ? AND visible_ms <= ? GROUP BY moment;
+
 -- name: ready
-SELECT e.seq, e.shelf, e.sent_ms, e.visible_ms, e.receive_count, e.first_received_ms, e.dead_letter_source_arn,
-    CAST(m.message_id AS BLOB), CAST(m.body AS BLOB), CAST(m.sender_id AS BLOB), CAST(m.attributes AS BLOB),
-    CAST(m.trace_header AS BLOB), CAST(m.group_id AS BLOB), m.checksum
-FROM entry AS e LEFT JOIN message AS m ON m.seq = e.seq
-WHERE e.shelf = ? AND (e.visible_ms, e.seq) > (?, ?) AND e.visible_ms <= ?
-ORDER BY e.visible_ms, e.seq
+SELECT * FROM stored
+WHERE shelf = ? AND (visible_ms, seq) > (?, ?) AND visible_ms <= ?
+ORDER BY visible_ms, seq
 LIMIT ?;
 
+-- name: in_order
+-- The same in the order of sending, whatever became of the messages since.
+SELECT * FROM stored
+WHERE shelf = ? AND (sent_ms, seq) > (?, ?) AND sent_ms <= ?
+ORDER BY sent_ms, seq
+LIMIT ?;
+
+-- name: fetch
+SELECT stored.* FROM json_each(?) AS wanted CROSS JOIN stored
+WHERE stored.seq = wanted.value AND stored.shelf = ?;
+
 -- name: oldest
-SELECT seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn
+SELECT seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn, group_id
 FROM entry
 WHERE shelf = ?
 ORDER BY sent_ms, seq
 LIMIT ?;
 
 -- name: find
-SELECT seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn
+SELECT seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn, group_id
 FROM entry
 WHERE seq IN (VALUES (?));
 
 -- name: add_messages
-INSERT INTO message (seq, message_id, body, sender_id, attributes, trace_header, group_id, checksum)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO message (seq, message_id, body, sender_id, attributes, trace_header, group_id, checksum, deduplication_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_entries
-INSERT INTO entry (seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn)
-VALUES (?, ?, ?, ?, ?, ?, ?);
+INSERT INTO entry (seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn, group_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: reschedule_entries
 -- Only what a receive changes, so that the index by sent_ms is left alone.
-INSERT INTO entry (seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO entry (seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn, group_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (seq) DO UPDATE SET
     visible_ms = excluded.visible_ms,
     receive_count = excluded.receive_count,
     first_received_ms = excluded.first_received_ms;
 
 -- name: move_entries
-INSERT INTO entry (seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO entry (seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn, group_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (seq) DO UPDATE SET
     shelf = excluded.shelf,
     sent_ms = excluded.sent_ms,
@@ -120,3 +133,44 @@ DELETE FROM shelf WHERE shelf = ?;
 
 -- name: shelves
 SELECT queue_id, shelf FROM queue;
+
+-- name: add_deduplications
+INSERT INTO deduplication (seq, shelf, key, message_id, sent_ms)
+VALUES (?, ?, ?, ?, ?);
+
+-- name: deduplications
+SELECT seq, shelf, key, message_id, sent_ms FROM deduplication WHERE sent_ms > ? ORDER BY seq;
+
+-- name: forget_deduplications
+DELETE FROM deduplication WHERE seq IN (SELECT seq FROM deduplication ORDER BY seq LIMIT ?) AND sent_ms <= ?;
+
+-- name: oldest_remembered
+SELECT min(moment) FROM (
+    SELECT * FROM (SELECT sent_ms AS moment FROM deduplication ORDER BY seq LIMIT 1)
+    UNION ALL SELECT min(received_ms) FROM attempt
+);
+
+-- name: put_attempt
+INSERT INTO attempt (shelf, attempt_id, received_ms, deliveries)
+VALUES (?, ?, ?, ?)
+ON CONFLICT (shelf, attempt_id) DO UPDATE SET received_ms = excluded.received_ms, deliveries = excluded.deliveries;
+
+-- name: attempts
+SELECT shelf, attempt_id, received_ms, deliveries FROM attempt WHERE received_ms > ? ORDER BY received_ms;
+
+-- name: forget_attempts
+DELETE FROM attempt WHERE received_ms <= ?;
+
+-- name: put_move_task
+INSERT INTO move_task
+    (task_id, source_arn, destination_arn, messages_per_s, started_ms, to_move, moved, status, failure_reason)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (task_id) DO UPDATE SET
+    moved = excluded.moved,
+    status = excluded.status,
+    failure_reason = excluded.failure_reason;
+
+-- name: move_tasks
+SELECT task_id, source_arn, destination_arn, messages_per_s, started_ms, to_move, moved, status, failure_reason
+FROM move_task
+ORDER BY started_ms, task_id;

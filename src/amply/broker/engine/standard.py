@@ -1,0 +1,215 @@
+"""A standard queue: messages come about in the order in which they became visible, each by itself."""
+
+from typing import TYPE_CHECKING
+
+from amply.broker.engine.commands import Sent
+from amply.broker.engine.decision import Decision, Delivery, ReadReady
+from amply.broker.engine.delayed import Delayed
+from amply.broker.engine.in_flight import InFlight
+from amply.broker.engine.queue import Queue
+from amply.broker.engine.records import Added, Content, Entry, Moved
+from amply.broker.engine.window import START, Window
+from amply.broker.sqs.faults import OVER_LIMIT, Fault
+
+if TYPE_CHECKING:
+    from amply.broker.engine.commands import Deletion, Outgoing, Receive
+    from amply.broker.engine.window import WindowSize
+    from amply.broker.sqs.receipts import Receipt
+
+
+class StandardQueue(Queue):
+    """The head of its ready messages is in the window, the rest on disk; memory knows all that are in flight."""
+
+    def empty(self, window_size: "WindowSize") -> None:
+        """Forget every message: the queue is new, or was purged."""
+        super().empty(window_size)
+        self.window = Window(window_size)
+        self.delayed = Delayed()
+
+    def restore(self, *, messages: int, in_flight: list[Entry], delayed: dict[int, int], oldest_ms: int | None) -> None:
+        """Take up the state found on disk at start."""
+        self.messages = messages
+        self.in_flight = InFlight(in_flight)
+        self.delayed = Delayed(delayed)
+        self.oldest_ms = oldest_ms
+        self.window.on_disk = messages - len(self.in_flight) - len(self.delayed)
+
+    @property
+    def ready_count(self) -> int:
+        """Messages that a receive could get now."""
+        return len(self.window) + self.window.on_disk
+
+    @property
+    def delayed_count(self) -> int:
+        """Messages that were never visible yet."""
+        return self.messages - self.ready_count - len(self.in_flight)
+
+    # Time
+
+    def pass_time(self, now_ms: int) -> None:
+        """Let timeouts and delays end."""
+        for entry in self.in_flight.pop_due(now_ms):
+            self.window.leave_on_disk(entry.visible_ms, entry.seq)
+        for visible_ms, count in self.delayed.pop_due(now_ms):
+            self.window.leave_on_disk(visible_ms, 0, count)
+
+    def next_delay_ms(self) -> int | None:
+        """When the next delay ends."""
+        return self.delayed.next_ms()
+
+    # Sending
+
+    def send(self, messages: "list[Outgoing]", now_ms: int, decision: Decision) -> list[Sent]:
+        """Store messages under consecutive numbers."""
+        shelf = self.record.shelf
+        sent = []
+        for seq, message in enumerate(messages, self.numbers.take(len(messages))):
+            content = message.content
+            delay_s = self.delay_s if message.delay_s is None else message.delay_s
+            visible_ms = self.delayed.add(now_ms, delay_s) if delay_s else now_ms
+            entry = Entry(seq, shelf, now_ms, visible_ms, group_id=content.group_id)
+            if not delay_s:
+                self.window.add(entry, content)
+            decision.changes.append(Added(entry, content))
+            sent.append(Sent(content.message_id, seq))
+        self.came(len(messages), now_ms)
+        self.totals.sent += len(messages)
+        return sent
+
+    def take_in(self, entry: Entry, content: Content, source: Queue, now_ms: int, decision: Decision) -> None:  # noqa: ARG002 - the content stays where it is
+        """A dead letter keeps its number, and the time at which it was first sent; it is ready at once."""
+        dead = Entry(
+            entry.seq,
+            self.record.shelf,
+            entry.sent_ms,
+            now_ms,
+            entry.receive_count,
+            entry.first_received_ms,
+            source.arn,
+            entry.group_id,
+        )
+        decision.changes.append(Moved(dead, entry.shelf))
+        self.lookups.mark_changed(dead.seq)
+        self.window.leave_on_disk(dead.visible_ms, dead.seq)
+        self.came(1, dead.sent_ms)
+
+    # Receiving
+
+    def receive(
+        self, poll: "Receive", now_ms: int, dead_letters: Queue | None, decision: Decision
+    ) -> list[Delivery] | Fault | None:
+        """At SQS's cap on messages in flight a short poll is refused with OverLimit and a long one waits.
+
+        Source: AWS API reference, ReceiveMessage.
+        """
+        wait_s = self.wait_s if poll.wait_s is None else poll.wait_s
+        if wait_s == 0 and not self.has_room_in_flight():
+            return Fault(OVER_LIMIT, "Too many messages in flight. Delete some, or wait until they become visible.")
+        return super().receive(poll, now_ms, dead_letters, decision)
+
+    def has_ready(self) -> bool:
+        """Whether `take` would get something out of memory."""
+        return len(self.window) > 0
+
+    def take(self, poll: "Receive", now_ms: int, dead_letters: Queue | None, decision: Decision) -> list[Delivery]:
+        """Receive up to `poll.count` messages of those in the window."""
+        timeout_s = self.visibility_timeout_s if poll.visibility_timeout_s is None else poll.visibility_timeout_s
+        visible_ms = now_ms + timeout_s * 1000
+        expired_ms = now_ms - self.retention_ms
+        count = min(poll.count, self.limits.in_flight_max - len(self.in_flight))
+        redrive, window = self.redrive, self.window
+        deliveries: list[Delivery] = []
+        while len(deliveries) < count and len(window):
+            entry, content = window.pop_first()
+            if entry.sent_ms <= expired_ms:
+                self.remove(entry.seq, decision)
+                self.totals.expired += 1
+            elif redrive and dead_letters and entry.receive_count >= redrive.max_receive_count:
+                self.bury(dead_letters, entry, content, now_ms, decision)
+            else:
+                received = self.received(entry, visible_ms, now_ms)
+                self.hide(received, now_ms, decision)
+                deliveries.append(Delivery(self.record.queue_id, now_ms, received, content))
+        self.read_on(now_ms, decision)
+        self.totals.received += len(deliveries)
+        return deliveries
+
+    def hide(self, entry: Entry, now_ms: int, decision: Decision) -> None:
+        """Hide the message until the entry's `visible_ms`, or show it if that moment has come."""
+        self.reschedule(entry, decision)
+        if entry.visible_ms > now_ms:
+            self.in_flight.put(entry)
+        else:
+            self.window.leave_on_disk(entry.visible_ms, entry.seq)
+
+    # Deleting and changing visibility
+
+    def is_known(self, seq: int) -> bool:
+        """Whether memory knows where the message stands."""
+        return seq in self.in_flight or seq in self.window
+
+    def delete_one(
+        self, deletion: "Deletion", found: "dict[int, Entry | None]", now_ms: int, decision: Decision
+    ) -> Fault | None:
+        """Any receipt of a message will do, and one of a deleted message too (DeleteMessage)."""
+        seq = deletion.receipt.seq
+        if self.take_out(seq, found, now_ms):
+            self.remove(seq, decision)
+        self.totals.deleted += 1
+        return None
+
+    def out_of_reach(self, receipt: "Receipt", handle: str, found: "dict[int, Entry | None]") -> Fault | None:  # noqa: ARG002 - any receipt will do
+        """Any receipt of a message will do, whether the message is in flight or visible again."""
+        return None
+
+    def take_out(self, seq: int, found: "dict[int, Entry | None]", now_ms: int) -> Entry | None:
+        """Take the message from wherever it is: in flight, in the window, or on disk if it was found there."""
+        on_disk = found.pop(seq, None)
+        entry = self.in_flight.pop(seq) or self.window.pop(seq)
+        if entry is not None or on_disk is None:
+            return entry
+        if on_disk.visible_ms <= now_ms:
+            self.window.on_disk -= 1
+        else:
+            self.delayed.remove(on_disk.visible_ms)
+        return on_disk
+
+    # Reading from disk
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether messages are on their way from disk."""
+        return self.window.is_reading
+
+    def has_unread(self) -> bool:
+        """Whether messages on disk could be received."""
+        return self.window.on_disk > 0
+
+    def read_on(self, now_ms: int, decision: Decision) -> None:
+        """Ask for messages from disk if the window runs low."""
+        if self.window.wants_more():
+            count, size_bytes = self.window.start_reading()
+            shelf, issued, after = self.record.shelf, self.lookups.start(), self.window.cursor
+            decision.reads.append(ReadReady(shelf, issued, after, now_ms, count, size_bytes))
+
+    def ready_were_read(
+        self, read: ReadReady, messages: list[tuple[Entry, Content]], damaged: list[int], *, is_last: bool
+    ) -> None:
+        """Take in ready messages from disk. Damaged ones are out of the queue from now on."""
+        window = self.window
+
+        def is_known(seq: int) -> bool:
+            return seq in self.in_flight or self.lookups.is_outdated(seq, read.issued)
+
+        has_seen_all = window.finish_reading(messages, is_known, read.until_ms if is_last else None)
+        lost = sum(not is_known(seq) and seq not in window for seq in damaged)
+        window.on_disk -= lost
+        self.messages -= lost
+        self.lookups.end()
+        if has_seen_all and window.on_disk:
+            # The cursor says that nothing is left, the count says otherwise. Read all again; then the count is wrong.
+            if read.after == START:
+                self.messages -= window.on_disk
+                window.on_disk = 0
+            else:
+                window.start_again()
