@@ -3,9 +3,11 @@
 import hmac
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import boto3
 import pytest
+from botocore.auth import SigV4Auth
 from botocore.config import Config
 from kombu.asynchronous.aws.connection import AsyncAWSQueryConnection
 from kombu.asynchronous.aws.sqs.connection import AsyncSQSConnection
@@ -45,8 +47,8 @@ def arrived(*args: Any, **changes: Any) -> Request:
     return request
 
 
-def json_request(**changes: Any) -> Request:
-    return arrived("POST", URL, JSON, BODY, **changes)
+def json_request(headers: dict[str, str] = JSON, **changes: Any) -> Request:
+    return arrived("POST", URL, headers, BODY, **changes)
 
 
 def with_headers(request: Request, **headers: bytes | None) -> Request:
@@ -199,13 +201,13 @@ def test_two_signatures_are_none() -> None:
     assert code_of(with_headers(header, authorization=twice + b"," + twice)) == "IncompleteSignature"
 
 
-@pytest.mark.parametrize("value", [b"UNSIGNED-PAYLOAD", b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD", b"0" * 64])
-def test_bodies_are_always_signed(value: bytes) -> None:
+@pytest.mark.parametrize("value", ["UNSIGNED-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "0" * 64])
+def test_bodies_are_always_signed(value: str) -> None:
     """Even if the client signed that it did not sign the body."""
-    headers = {**JSON, "X-Amz-Content-SHA256": value.decode()}
-    assert code_of(arrived("POST", URL, headers, BODY)) == "SignatureDoesNotMatch"
-    url = arrived("POST", URL, {"X-Amz-Content-SHA256": value.decode()}, expires_s=60)
-    assert code_of(url) == "SignatureDoesNotMatch"
+    header = {"X-Amz-Content-SHA256": value}
+    for request in (arrived("POST", URL, {**JSON, **header}, BODY), arrived("POST", URL, header, expires_s=60)):
+        with pytest.raises(Fault, match="SignatureDoesNotMatch: X-Amz-Content-Sha256 is not the hash of the body"):
+            authenticate(request)
 
 
 def test_a_right_hash_of_the_body_may_be_sent_if_it_is_signed() -> None:
@@ -269,16 +271,75 @@ def test_a_presigned_url_lives_at_most_a_week(expires: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "date", [b"20260131", b"20260132T120000Z", b"00000131T120000Z", b"2026-01-31T12:00:00Z", b"", b"now", b"\xff"]
+    "date",
+    [
+        b"20260131",
+        b"20260131T12000Z",
+        b"20260132T120000Z",
+        b"00000131T120000Z",
+        b"2026-01-31T12:00:00Z",
+        b"",
+        b"now",
+        b"\xff",
+    ],
 )
 def test_a_date_that_is_none_is_incomplete(date: bytes) -> None:
     assert code_of(with_headers(json_request(), x_amz_date=date)) == "IncompleteSignature"
 
 
+@pytest.mark.parametrize("date", ["Sat, 31 Xyz 2026 12:00:00 GMT", "Sat, 31 Feb 2026 12:00:00 GMT", "1 Jan 2026", ""])
+def test_an_http_date_that_is_none_is_incomplete(date: str) -> None:
+    request = json_request(headers={**JSON, "Date": "set by the signer"})
+    authenticate(request)
+    assert code_of(with_headers(request, date=date.encode())) == "IncompleteSignature"
+
+
 def test_the_day_of_the_scope_is_the_day_of_the_date() -> None:
     request = json_request()
     changed = request.headers[b"authorization"].replace(b"/20260131/", b"/20260130/")
-    assert code_of(with_headers(request, authorization=changed)) == "SignatureDoesNotMatch"
+    with pytest.raises(Fault, match="SignatureDoesNotMatch: The day in the credential scope"):
+        authenticate(with_headers(request, authorization=changed))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "headers"), [("host", JSON), ("x-amz-date", JSON), ("date", {**JSON, "Date": ""})]
+)
+def test_a_signature_that_leaves_out_where_or_when_is_incomplete(
+    monkeypatch: pytest.MonkeyPatch, left_out: str, headers: dict[str, str]
+) -> None:
+    """However right it is for the rest."""
+    signed = SigV4Auth.headers_to_sign
+
+    def fewer(signer: Any, request: Any) -> Any:
+        names = signed(signer, request)
+        del names[left_out]
+        return names
+
+    monkeypatch.setattr(SigV4Auth, "headers_to_sign", fewer)
+    assert code_of(json_request(headers=headers)) == "IncompleteSignature"
+
+
+@pytest.mark.parametrize("names", ["x-amz-date;host", "host;host;x-amz-date", "HOST;x-amz-date", "a b;host", ";host"])
+def test_signed_headers_have_one_form(names: str) -> None:
+    request = json_request()
+    old = ";".join(read_signature(request).signed_headers)
+    changed = request.headers[b"authorization"].replace(old.encode(), names.encode())
+    assert code_of(with_headers(request, authorization=changed)) == "IncompleteSignature"
+    url = sign("GET", QUEUE, params=ACTION, expires_s=60)
+    other = receive(url._replace(target=url.target.replace("SignedHeaders=host", f"SignedHeaders={quote(names)}")))
+    assert other is not None
+    with pytest.raises(Fault, match="SignedHeaders must be lower case names in order"):
+        authenticate(other)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("AWS4-HMAC-SHA256", "AWS4-HMAC-SHA1"), ("X-Amz-Security-Token=", "X-Amz-Security-Token=%C3%BC")]
+)
+def test_a_presigned_url_of_another_form_is_incomplete(old: str, new: str) -> None:
+    url = sign("GET", QUEUE, params=ACTION, token=TOKEN, expires_s=60)
+    request = receive(url._replace(target=url.target.replace(old, new)))
+    assert request is not None
+    assert code_of(request) == "IncompleteSignature"
 
 
 def test_an_unknown_key_costs_the_same_work_and_never_passes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,4 +387,5 @@ def test_what_nobody_signs_costs_little() -> None:
     names = ";".join(f"a{number:05}" for number in range(1000))
     request = json_request()
     changed = request.headers[b"authorization"].replace(b"=content-type;", f"={names};content-type;".encode())
-    assert code_of(with_headers(request, authorization=changed)) == "IncompleteSignature"
+    with pytest.raises(Fault, match="SignedHeaders must be"):
+        authenticate(with_headers(request, authorization=changed))
