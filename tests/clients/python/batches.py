@@ -3,7 +3,7 @@
 from typing import Any
 
 from expecting import Run, bodies, expect
-from messages import ATTRIBUTES, ATTRIBUTES_MD5, md5
+from messages import digest, md5
 
 
 def _ids(entries: list[dict[str, Any]]) -> list[str]:
@@ -13,17 +13,17 @@ def _ids(entries: list[dict[str, Any]]) -> list[str]:
 def send_message_batch(run: Run) -> None:
     url = run.queue("batch-sent")
     entries = [{"Id": f"id-{number}", "MessageBody": f"gift {number}"} for number in range(9)]
-    entries.append({"Id": "last", "MessageBody": "with attributes", "MessageAttributes": ATTRIBUTES})
+    entries.append({"Id": "last", "MessageBody": "with attributes", "MessageAttributes": run.gift})
     answer = run.sqs.send_message_batch(QueueUrl=url, Entries=entries)
     sent = answer["Successful"]
     expect("Failed" in answer, False)
     expect(_ids(sent), _ids(entries))
     expect([entry["MD5OfMessageBody"] for entry in sent], [md5(entry["MessageBody"].encode()) for entry in entries])
-    expect(sent[-1]["MD5OfMessageAttributes"], ATTRIBUTES_MD5)
+    expect(sent[-1]["MD5OfMessageAttributes"], digest(run.gift))
     received = run.receive(url, MessageAttributeNames=["All"])
     expect(sorted(bodies(received)), sorted(entry["MessageBody"] for entry in entries))
     (attributed,) = [message for message in received if "MessageAttributes" in message]
-    expect(attributed["MessageAttributes"], ATTRIBUTES)
+    expect(attributed["MessageAttributes"], run.gift)
 
 
 def send_message_batch_with_a_failed_entry(run: Run) -> None:

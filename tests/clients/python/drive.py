@@ -5,6 +5,7 @@ and ends at the first wrong answer. Needs nothing but boto3, in whatever version
 """
 
 import sys
+from collections.abc import Collection
 
 import batches
 import boto3
@@ -71,6 +72,19 @@ STEPS = [
 ]
 
 
+def drive(run: Run, asked: Collection[str]) -> None:
+    """Take all steps. `asked` grows by the name of each action that is asked for, whoever sees to that."""
+    try:
+        for step in STEPS:
+            step(run)
+            sys.stdout.write(f"ok {step.__name__}\n")
+            sys.stdout.flush()
+        expect(sorted(asked), sorted(run.sqs.meta.service_model.operation_names))
+        sys.stdout.write("ok every_action\n")
+    finally:
+        run.delete_queues()
+
+
 def main() -> None:
     (protocol,) = sys.argv[1:]
     # One attempt: an error is an answer, not a reason to ask again.
@@ -78,16 +92,7 @@ def main() -> None:
     expect(sqs.meta.service_model.metadata["protocol"], protocol)
     asked: set[str] = set()
     sqs.meta.events.register("before-call.sqs", lambda model, **_: asked.add(model.name))
-    run = Run(sqs, f"boto3-{protocol}")
-    try:
-        for step in STEPS:
-            step(run)
-            sys.stdout.write(f"ok {step.__name__}\n")
-            sys.stdout.flush()
-        expect(sorted(asked), sorted(sqs.meta.service_model.operation_names))
-        sys.stdout.write("ok every_action\n")
-    finally:
-        run.delete_queues()
+    drive(Run(sqs, f"boto3-{protocol}"), asked)
 
 
 if __name__ == "__main__":

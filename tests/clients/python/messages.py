@@ -4,15 +4,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from expecting import Run, bodies, expect, expect_true
+from expecting import GIFT, GIFT_MD5, Run, bodies, expect, expect_true
 
-# The other languages' scripts send the same attributes, and know their digest only as this number.
-ATTRIBUTES: Mapping[str, Any] = {
-    "kind": {"DataType": "String", "StringValue": "Spende für Öl"},
-    "amount": {"DataType": "Number.cents", "StringValue": "2500"},
-    "seal": {"DataType": "Binary", "BinaryValue": b"\x00\xff\x10"},
-}
-ATTRIBUTES_MD5 = "43d2e4abbf3f8b3076e32501727b30ff"
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793"
 
 
@@ -56,16 +49,16 @@ def send_and_receive(run: Run) -> None:
 
 def message_attributes(run: Run) -> None:
     url = run.queue("attributed")
-    sent = run.sqs.send_message(QueueUrl=url, MessageBody="gift", MessageAttributes=ATTRIBUTES)
-    expect(digest(ATTRIBUTES), ATTRIBUTES_MD5)
-    expect(sent["MD5OfMessageAttributes"], ATTRIBUTES_MD5)
+    sent = run.sqs.send_message(QueueUrl=url, MessageBody="gift", MessageAttributes=run.gift)
+    expect(digest(GIFT), GIFT_MD5)
+    expect(sent["MD5OfMessageAttributes"], digest(run.gift))
     (message,) = run.receive(url, MessageAttributeNames=["All"], VisibilityTimeout=0)
-    expect(message["MessageAttributes"], ATTRIBUTES)
-    expect(message["MD5OfMessageAttributes"], ATTRIBUTES_MD5)
+    expect(message["MessageAttributes"], run.gift)
+    expect(message["MD5OfMessageAttributes"], digest(run.gift))
     (message,) = run.receive(url, MessageAttributeNames=["seal", "none"], VisibilityTimeout=0)
-    expect(message["MessageAttributes"], {"seal": ATTRIBUTES["seal"]})
+    expect(message["MessageAttributes"], {"seal": run.gift["seal"]})
     (message,) = run.receive(url, MessageAttributeNames=["seal", "amount"])
-    some = {name: ATTRIBUTES[name] for name in ("seal", "amount")}
+    some = {name: run.gift[name] for name in ("seal", "amount")}
     expect(message["MessageAttributes"], some)
     expect(message["MD5OfMessageAttributes"], digest(some))
 
