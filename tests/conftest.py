@@ -41,8 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class RunningBroker:
     """An embedded broker with the packaged topology, in an event loop of its own thread."""
 
-    def __init__(self, store: Store, clock: ManualClock) -> None:
+    def __init__(self, store: Store, clock: ManualClock, **options: Any) -> None:
         self._clock = clock
+        self._options = options
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
@@ -50,7 +51,7 @@ class RunningBroker:
         self.endpoint_url = self._embedded.endpoint_url
 
     async def _start(self, store: Store) -> EmbeddedBroker:
-        embedded = EmbeddedBroker(store, load(None), clock=self._clock)
+        embedded = EmbeddedBroker(store, load(None), clock=self._clock, **self._options)
         await embedded.start()
         return embedded
 
@@ -103,12 +104,12 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def start_broker(clock: ManualClock) -> Iterator[Callable[[Store], RunningBroker]]:
-    """Start a broker on a store."""
+def start_broker(clock: ManualClock) -> Iterator[Callable[..., RunningBroker]]:
+    """Start a broker on a store, with the options of `EmbeddedBroker`."""
     running: list[RunningBroker] = []
 
-    def start(store: Store) -> RunningBroker:
-        running.append(RunningBroker(store, clock))
+    def start(store: Store, **options: Any) -> RunningBroker:
+        running.append(RunningBroker(store, clock, **options))
         return running[-1]
 
     yield start
@@ -117,7 +118,7 @@ def start_broker(clock: ManualClock) -> Iterator[Callable[[Store], RunningBroker
 
 
 @pytest.fixture
-def broker(start_broker: Callable[[Store], RunningBroker]) -> RunningBroker:
+def broker(start_broker: Callable[..., RunningBroker]) -> RunningBroker:
     """A broker that forgets everything in the end."""
     return start_broker(MemoryStore())
 

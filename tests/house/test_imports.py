@@ -64,7 +64,7 @@ TABLE = {
         XML | {"socket", "sqlite3"},
     ),
     "broker.server": Room(
-        {"broker.wire", "broker.auth", "broker.service", "errors"},
+        {"broker.sqs", "broker.wire", "broker.auth", "broker.service", "errors"},
         {"msgspec", "httptools", "uvloop"},
         XML | {"sqlite3"},
     ),

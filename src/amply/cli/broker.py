@@ -2,30 +2,35 @@
 
 import asyncio
 import gc
-import ipaddress
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from amply import settings
 from amply.broker.server.front import Front
+from amply.broker.server.gate import Gate
+from amply.broker.server.hosts import HostCheck
 from amply.broker.server.listener import Listener
 from amply.broker.server.side_door import SideDoor
 from amply.broker.service import boot, observation
 from amply.broker.service.service import Service
 from amply.broker.sqs.limits import AWS, Limits
+from amply.cli import broker_access
 from amply.clock import Clock, SystemClock, wall_ms
 from amply.errors import AmplyError
 from amply.ids import RandomIds, request_id
-from amply.topology.load import load
+from amply.topology.load import PACKAGED, load
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Coroutine
 
+    from amply.broker.server.hall import Handler
     from amply.broker.store.port import Store, StoreError
     from amply.topology.model import Topology
 
@@ -36,7 +41,11 @@ EXIT_BROKEN = 78
 
 
 class EmbeddedBroker:
-    """A whole broker in this process's event loop: `await start()`, use `endpoint_url`, `await stop()`."""
+    """A whole broker in this process's event loop: `await start()`, use `endpoint_url`, `await stop()`.
+
+    With `strict` it takes signed requests only; without, from anybody who calls it by a name of this machine or one of
+    `allowed_hosts`. Signatures are dated by `wall_ms`, like the clients' clocks, and not by the broker's own time.
+    """
 
     def __init__(
         self,
@@ -47,6 +56,10 @@ class EmbeddedBroker:
         port: int = 0,
         clock: Clock | None = None,
         limits: Limits = AWS,
+        strict: broker_access.Strict | None = None,
+        tls: "ssl.SSLContext | None" = None,
+        allowed_hosts: tuple[str, ...] = (),
+        wall_ms: Callable[[], int] = wall_ms,
     ) -> None:
         self._store = store
         self._topology = topology
@@ -54,6 +67,10 @@ class EmbeddedBroker:
         self._port = port
         self._clock = clock or SystemClock(not_before_ms=store.last_ms)
         self._limits = limits
+        self._strict = strict
+        self._tls = tls
+        self._allowed_hosts = allowed_hosts
+        self._wall_ms = wall_ms
         self.broken: asyncio.Future[StoreError] = asyncio.get_running_loop().create_future()
         self.service: Service
         self.endpoint_url = ""
@@ -69,22 +86,48 @@ class EmbeddedBroker:
             on_broken=self._break,
         )
         boot.declare(self.service, self._topology)
-        front = Front(self.service, default_account=self._topology.account, new_request_id=request_id)
-        door = SideDoor(front, lambda: observation.readiness(self.service))
-        self._listener = Listener(door, self._host, self._port, wall_ms=wall_ms)
+        self._listener = Listener(self._handler(), self._host, self._port, wall_ms=self._wall_ms, tls=self._tls)
         try:
             self._port = await self._listener.start()
         except AmplyError:
             await self.service.close()
             raise
         host = f"[{self._host}]" if ":" in self._host else self._host
-        self.endpoint_url = f"http://{host}:{self._port}"
+        self.endpoint_url = f"{self._scheme}://{host}:{self._port}"
 
     async def stop(self) -> None:
         """Answer the parked polls, finish the commits, and give the data folder up."""
         self.service.release_polls()
         await self._listener.stop(DRAIN_S)
         await self.service.close()
+        if self._strict is not None:
+            self._strict.audit.close()
+
+    @property
+    def _scheme(self) -> str:
+        return "http" if self._tls is None else "https"
+
+    def _handler(self) -> "Handler":
+        service, topology, strict = self.service, self._topology, self._strict
+        gate = None
+        if strict is not None:
+            gate = Gate(
+                service,
+                strict.keys,
+                strict.roles,
+                account=topology.account,
+                region=topology.region,
+                is_tls=self._tls is not None,
+                audit=strict.audit,
+                now_ms=self._wall_ms,
+            )
+        front = Front(
+            service, default_account=topology.account, new_request_id=request_id, scheme=self._scheme, gate=gate
+        )
+        if gate is not None:
+            # Strangers may ask whether it is well, and not for its queues.
+            return SideDoor(front, lambda: observation.condition(service))
+        return HostCheck(SideDoor(front, lambda: observation.readiness(service)), (self._host, *self._allowed_hosts))
 
     def _break(self, error: "StoreError") -> None:
         if not self.broken.done():
@@ -104,27 +147,46 @@ class EmbeddedBroker:
     help="The topology file.  [default: $AMPLY_TOPOLOGY]",
 )
 @click.option(
-    "--open-to-network", is_flag=True, help="Allow an address that others can reach. Nobody is asked who they are!"
+    "--auth",
+    type=click.Choice(["open", "strict"]),
+    help="open: anybody on this machine; strict: whoever has a key.  [default: open on loopback, strict elsewhere]",
 )
-def broker(host: str, port: int, data: Path | None, topology_path: Path | None, *, open_to_network: bool) -> int:
+@click.option(
+    "--tls-cert", type=click.Path(path_type=Path), help="Speak TLS with the certificate chain in this PEM file."
+)
+@click.option("--tls-key", type=click.Path(path_type=Path), help="Its key; in the same file unless given.")
+@click.option("--no-tls", is_flag=True, help="Let everything be read on its way: for a network of one's own.")
+@click.option("--allow-host", multiple=True, metavar="NAME", help="Another name that an open broker is called by.")
+def broker(
+    *,
+    host: str,
+    port: int,
+    data: Path | None,
+    topology_path: Path | None,
+    auth: Literal["open", "strict"] | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    allow_host: tuple[str, ...],
+    no_tls: bool,
+) -> int:
     """Start the embedded, durable SQS endpoint."""
-    configured = settings.read()
-    _check_host(host, is_open=open_to_network)
-    topology = load(topology_path or configured.topology)
+    found = settings.read()
+    if tls_key is not None and tls_cert is None:
+        raise click.UsageError("--tls-key needs --tls-cert.")
+    chosen = broker_access.mode(auth, host, has_tls=tls_cert is not None, is_plain=no_tls, allowed_hosts=allow_host)
+    path = topology_path or found.topology or PACKAGED
+    topology = load(path)
+    folder = data or found.data
+    strict = broker_access.strict(topology, path, folder) if chosen == "strict" else None
+    if strict is not None and not strict.keys.list():
+        click.echo(f"There is no key yet, so nobody can use it: amply key create ROLE --data {folder}", err=True)
+    tls = broker_access.tls_context(tls_cert, tls_key) if tls_cert is not None else None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    return _run(_serve((data or configured.data) / "broker", topology, host, port))
 
+    def make(store: "Store") -> EmbeddedBroker:
+        return EmbeddedBroker(store, topology, host=host, port=port, strict=strict, tls=tls, allowed_hosts=allow_host)
 
-def _check_host(host: str, *, is_open: bool) -> None:
-    try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = host == "localhost"
-    if not is_loopback and not is_open:
-        raise AmplyError(
-            f"{host} can be reached by others, and this broker takes requests from anybody",
-            hint="Listen on 127.0.0.1, or add --open-to-network if something else keeps strangers out.",
-        )
+    return _run(_serve(folder / "broker", topology.region, make))
 
 
 def _run(serving: "Coroutine[object, object, int]") -> int:
@@ -134,21 +196,20 @@ def _run(serving: "Coroutine[object, object, int]") -> int:
     return uvloop.run(serving)
 
 
-async def _serve(folder: Path, topology: "Topology", host: str, port: int) -> int:
+async def _serve(folder: Path, region: str, make: "Callable[[Store], EmbeddedBroker]") -> int:
     from amply.broker.store.sqlite import SqliteStore
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    store = SqliteStore(folder)
-    running = EmbeddedBroker(store, topology, host=host, port=port)
+    running = make(SqliteStore(folder))
     await running.start()
     # What is here now stays. Requests make thousands of short-lived objects a second and no cycles: looking for cycles
     # after every 700 of them, as Python does unasked, costs a sixth of the broker's time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    click.echo(f"SQS endpoint {running.endpoint_url}, region {topology.region}, data in {folder}")
+    click.echo(f"SQS endpoint {running.endpoint_url}, region {region}, data in {folder}")
     sys.stdout.flush()
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait((stopping, running.broken), return_when=asyncio.FIRST_COMPLETED)

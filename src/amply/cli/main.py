@@ -24,7 +24,8 @@ COMMANDS = {
     "status": "Show the queues and what waits in them.",
     "doctor": "Check what is declared and what is there, and say how to mend it.",
     "checkpoint": "Check the hash chain that seals the donations.",
-    "topology": "Show or check the declared queues, routes and worker services.",
+    "key": "Create, list and revoke the access keys of the broker.",
+    "topology": "Show or check the declared queues, routes, worker services and roles.",
 }
 
 # What a shell reports for a process ended by SIGINT.
