@@ -12,6 +12,7 @@ NO_SUCH_QUEUE = (400, "com.amazonaws.sqs#QueueDoesNotExist")
 # A call on a queue with a value that cannot be.
 WRONG = {
     "AddPermission": {"Label": "a b", "AWSAccountIds": ["x"], "Actions": ["Nonsense"]},
+    "ChangeMessageVisibility": {"ReceiptHandle": "garbage", "VisibilityTimeout": -1},
     "ChangeMessageVisibilityBatch": {"Entries": []},
     "DeleteMessage": {"ReceiptHandle": "garbage"},
     "DeleteMessageBatch": {"Entries": []},

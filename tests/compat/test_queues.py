@@ -129,6 +129,27 @@ def test_attributes_are_changed_at_once_and_the_change_is_dated(broker, sqs, que
     assert sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"] == DEFAULTS | changed
 
 
+def test_a_key_takes_the_place_of_sqs_s_own_encryption_while_it_is_set(sqs, queue, refused):
+    def shown():
+        names = ["KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds", "SqsManagedSseEnabled"]
+        return sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+
+    def put(**attributes):
+        sqs.set_queue_attributes(QueueUrl=queue, Attributes=attributes)
+
+    put(KmsMasterKeyId="alias/aws/sqs", KmsDataKeyReusePeriodSeconds="600")
+    key = {"KmsMasterKeyId": "alias/aws/sqs", "KmsDataKeyReusePeriodSeconds": "600", "SqsManagedSseEnabled": "false"}
+    assert shown() == key
+    status, code, message = refused(
+        sqs.set_queue_attributes, QueueUrl=queue, Attributes={"SqsManagedSseEnabled": "true"}
+    )
+    assert (status, code) == (400, "InvalidAttributeName")
+    assert message.startswith("You can use one type of server-side encryption (SSE) at one time.")
+    assert shown() == key
+    put(KmsMasterKeyId="", KmsDataKeyReusePeriodSeconds="300")
+    assert shown() == {"SqsManagedSseEnabled": "true"}
+
+
 @pytest.mark.parametrize("name", ["Policy", "RedrivePolicy", "RedriveAllowPolicy"])
 def test_a_policy_is_kept_as_given_and_an_empty_one_takes_it_away(sqs, queue, name):
     dead = sqs.create_queue(QueueName="dead")["QueueUrl"]

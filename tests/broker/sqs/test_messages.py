@@ -10,6 +10,7 @@ from amply.broker.sqs.faults import (
     Fault,
     FaultRow,
 )
+from amply.broker.sqs.limits import AWS
 from amply.broker.sqs.messages import check_message, has_forbidden_characters, size_bytes
 from amply.broker.sqs.shapes import MessageAttributeValue, SendMessageRequest
 
@@ -18,7 +19,7 @@ Value = MessageAttributeValue
 
 def check(message: SendMessageRequest, size_max: int = 1_048_576, *, in_batch: bool = False) -> None:
     size = size_bytes(message.message_body, message.message_attributes)
-    check_message(message, size, size_max, in_batch=in_batch)
+    check_message(message, size, size_max, AWS, in_batch=in_batch)
 
 
 def fault_of(message: SendMessageRequest, size_max: int = 1_048_576, *, in_batch: bool = False) -> tuple[FaultRow, str]:

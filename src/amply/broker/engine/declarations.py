@@ -11,7 +11,7 @@ from amply.broker.engine.records import QueuePut, QueueRecord, QueueRemoved
 from amply.broker.sqs import faults
 from amply.broker.sqs.attributes import redrive_allow_policy, redrive_policy
 from amply.broker.sqs.faults import Fault, invalid_parameter
-from amply.broker.sqs.names import FIFO_SUFFIX
+from amply.broker.sqs.names import is_fifo_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,11 +135,10 @@ def _check_redrive(queues: "Queues", key: "QueueKey", attributes: "Mapping[str, 
     target = queues.by_arn(redrive_policy(text).dead_letter_target_arn)
     if target is None:
         raise invalid_parameter("RedrivePolicy", text, "Dead letter target does not exist.")
-    if target.record.is_fifo != key[1].endswith(FIFO_SUFFIX):
-        kind = "standard" if target.record.is_fifo else "FIFO"
-        raise invalid_parameter(
-            "RedrivePolicy", text, f"The dead letter queue of a {kind} queue must also be a {kind} queue."
-        )
+    if target.record.account != key[0]:
+        raise invalid_parameter("RedrivePolicy", text, "Dead letter target owner should be same as the source.")
+    if target.record.is_fifo != is_fifo_name(key[1]):
+        raise invalid_parameter("RedrivePolicy", text, "Dead-letter queue must be same type of queue as the source.")
     source_arn = queues.arn(key)
     if source_arn == target.arn:
         raise invalid_parameter("RedrivePolicy", text, "A queue cannot be its own dead letter queue.")

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from amply.broker.sqs.names import FIFO_SUFFIX
+from amply.broker.sqs.names import is_fifo_name
 from amply.broker.sqs.shapes import MessageAttributeValue
 
 
@@ -32,7 +32,7 @@ class QueueRecord(Struct, frozen=True, kw_only=True):
     @property
     def is_fifo(self) -> bool:
         """Whether SQS keeps the queue's messages in order; told by the name alone."""
-        return self.name.endswith(FIFO_SUFFIX)
+        return is_fifo_name(self.name)
 
 
 class Content(Struct, frozen=True):

@@ -107,7 +107,7 @@ def set_queue_attributes(
     record = service.engine.queues.existing(key).record
     attributes = validate(
         request.attributes,
-        is_fifo=is_fifo_name(record.name),
+        is_fifo=record.is_fifo,
         creating=False,
         current=record.attributes,
         limits=service.limits,

@@ -74,7 +74,7 @@ def receive_message(
         raise invalid_parameter("WaitTimeSeconds", wait_s, reason)
     _check_visibility_timeout(request.visibility_timeout, limits)
     if request.receive_request_attempt_id is not None:
-        check_fifo_id("ReceiveRequestAttemptId", request.receive_request_attempt_id)
+        check_fifo_id("ReceiveRequestAttemptId", request.receive_request_attempt_id, limits.attempt_id_length_max)
     system_names = _system_names(request)
     attribute_names = request.message_attribute_names or ()
 
@@ -179,8 +179,9 @@ def change_message_visibility(
 ) -> None:
     """Answered when the new visibility is on disk."""
     key = service.key(request.queue_url, context)
+    queue = service.engine.queues.existing(key)
     _check_visibility_timeout(request.visibility_timeout, service.limits)
-    receipt = _receipt(service, service.engine.queues.existing(key), request.receipt_handle)
+    receipt = _receipt(service, queue, request.receipt_handle)
     change = VisibilityChange(receipt, request.receipt_handle, request.visibility_timeout)
     service.execute(ChangeVisibility(key, [change]), respond, lambda faults: faults[0])
 

@@ -34,7 +34,7 @@ def send_message(service: "Service", request: SendMessageRequest, context: "Cont
     queue = service.engine.queues.existing(key)
     service.check_takes_messages()
     size = size_bytes(request.message_body, request.message_attributes)
-    check_message(request, size, queue.maximum_message_size_bytes, in_batch=False)
+    check_message(request, size, queue.maximum_message_size_bytes, service.limits, in_batch=False)
     _check_kind(queue, request, in_batch=False)
     outgoing = _outgoing(service, queue, request, context)
 
@@ -68,7 +68,7 @@ def send_message_batch(
             _check_kind(queue, entry, in_batch=True)
 
     def outgoing(entry: SendMessageBatchRequestEntry) -> Outgoing:
-        check_message(entry, sizes[entry.id], queue.maximum_message_size_bytes, in_batch=True)
+        check_message(entry, sizes[entry.id], queue.maximum_message_size_bytes, service.limits, in_batch=True)
         _check_kind(queue, entry, in_batch=True)
         return _outgoing(service, queue, entry, context)
 

@@ -16,7 +16,7 @@ from amply.broker.sqs.faults import (
     invalid_parameter,
     missing_parameter,
 )
-from amply.broker.sqs.limits import AWS, Limits
+from amply.broker.sqs.limits import Limits
 from amply.broker.sqs.shapes import MessageAttributeValue, SendMessageBatchRequestEntry, SendMessageRequest
 
 TRACE_HEADER = "AWSTraceHeader"
@@ -55,9 +55,9 @@ def check_message(
     message: SendMessageRequest | SendMessageBatchRequestEntry,
     size: int,
     size_max: int,
+    limits: Limits,
     *,
     in_batch: bool,
-    limits: Limits = AWS,
 ) -> None:
     """Raise the Fault that SQS answers to this message, if any.
 
@@ -93,7 +93,7 @@ def has_forbidden_characters(text: str) -> bool:
     return not text.isprintable() and bool(text.encode().translate(None, _ALLOWED_ASCII))
 
 
-def check_attributes(attributes: Mapping[str, MessageAttributeValue], limits: Limits = AWS) -> None:
+def check_attributes(attributes: Mapping[str, MessageAttributeValue], limits: Limits) -> None:
     """Names, types and values of the message attributes."""
     if len(attributes) > limits.message_attributes_max:
         text = f"Number of message attributes [{len(attributes)}] exceeds the allowed maximum"
@@ -103,7 +103,7 @@ def check_attributes(attributes: Mapping[str, MessageAttributeValue], limits: Li
         _check_attribute(name, attribute, limits)
 
 
-def check_system_attributes(attributes: Mapping[str, MessageAttributeValue], limits: Limits = AWS) -> None:
+def check_system_attributes(attributes: Mapping[str, MessageAttributeValue], limits: Limits) -> None:
     """The X-Ray trace header, a string, is the only one that can be sent."""
     for name, attribute in attributes.items():
         if name != TRACE_HEADER:
@@ -114,7 +114,7 @@ def check_system_attributes(attributes: Mapping[str, MessageAttributeValue], lim
         _check_attribute(name, attribute, limits)
 
 
-def check_fifo_id(parameter: str, value: str, length_max: int = AWS.attempt_id_length_max) -> None:
+def check_fifo_id(parameter: str, value: str, length_max: int) -> None:
     """MessageGroupId, MessageDeduplicationId, ReceiveRequestAttemptId: ASCII letters, digits and punctuation."""
     if len(value) > length_max or not _FIFO_ID.fullmatch(value):
         reason = f"{parameter} can only include alphanumeric and punctuation characters. 1 to {length_max} in length."
