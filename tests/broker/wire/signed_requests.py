@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest
-from botocore.credentials import Credentials
+from botocore.credentials import Credentials as Keys
 
 from amply.broker.server.reader import RequestReader
 from amply.broker.sqs.faults import INVALID_CLIENT_TOKEN_ID, Fault
+from amply.broker.wire.credentials import Credentials, read_credentials
 from amply.broker.wire.http import Request
 from amply.broker.wire.signature import Signature, read_signature, verify
 
@@ -70,12 +71,12 @@ def sign(
 ) -> Sent:
     """Signed by botocore: in the header, or as a presigned URL that is valid for so long."""
     request = AWSRequest(method, url, headers=headers or {}, data=data, params=params)
-    credentials = Credentials(KEY, SECRET, token)
+    keys = Keys(KEY, SECRET, token)
     with mock.patch("botocore.auth.get_current_datetime", return_value=SIGNED_AT):
         if expires_s is None:
-            SigV4Auth(credentials, service, region).add_auth(request)
+            SigV4Auth(keys, service, region).add_auth(request)
         else:
-            SigV4QueryAuth(credentials, service, region, expires=expires_s).add_auth(request)
+            SigV4QueryAuth(keys, service, region, expires=expires_s).add_auth(request)
     return as_sent(request.prepare())
 
 
@@ -93,8 +94,10 @@ def receive(sent: Sent) -> Request | None:
 
 
 def authenticate(request: Request, *, token: str | None = None, now_ms: int = NOW_MS, **limits: int) -> Signature:
-    """As a broker does that has one key."""
+    """As a broker does that has one key; who reads only the credentials sees the same ones."""
     signature = read_signature(request)
+    named = read_credentials(request.headers.get(b"authorization"), request.target.partition("?")[2])
+    assert named == Credentials(signature.access_key, signature.date, signature.region, signature.service)
     secret = SECRET if signature.access_key == KEY else None
     verify(request, signature, secret, region=REGION, service="sqs", now_ms=now_ms, **limits)
     if signature.session_token != token:

@@ -333,7 +333,12 @@ def test_signed_headers_have_one_form(names: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("AWS4-HMAC-SHA256", "AWS4-HMAC-SHA1"), ("X-Amz-Security-Token=", "X-Amz-Security-Token=%C3%BC")]
+    ("old", "new"),
+    [
+        ("X-Amz-Credential=", "X%2DAmz-Credential="),
+        ("AWS4-HMAC-SHA256", "AWS4-HMAC-SHA1"),
+        ("X-Amz-Security-Token=", "X-Amz-Security-Token=%C3%BC"),
+    ],
 )
 def test_a_presigned_url_of_another_form_is_incomplete(old: str, new: str) -> None:
     url = sign("GET", QUEUE, params=ACTION, token=TOKEN, expires_s=60)

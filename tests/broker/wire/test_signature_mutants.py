@@ -89,6 +89,7 @@ EQUIVALENT: dict[str, Callable[[Sent], Sent]] = {
     ),
     "escapes have no case": retarget(lambda target: target.replace("%2F", "%2f").replace("%C3%BC", "%c3%bc")),
     "what needs no escape": retarget(lambda target: target.replace("Action", "%41ction").replace("~", "%7E")),
+    "a credential all in escapes": retarget(lambda target: target.replace(KEY, "".join(f"%{ord(c):x}" for c in KEY))),
     "a plus is a space": retarget(lambda target: target.replace("a%20b", "a+b").replace("a+b", "a%20b")),
     "an empty query is none": retarget(lambda target: target if "?" in target else f"{target}?"),
 }

@@ -5,17 +5,19 @@ The signature itself is checked in `signature`, and only by a broker that was to
 
 import re
 from functools import lru_cache
+from typing import Final
 from urllib.parse import unquote
 
 from msgspec import Struct
 
 from amply.broker.sqs.names import is_account
 
+AUTHORIZATION_MAX_BYTES: Final = 8192
+
 # In the header after `Credential=`, in a presigned URL as X-Amz-Credential with its slashes escaped.
 _SCOPE = re.compile(r"([A-Za-z0-9_-]{1,128})/([0-9]{8})/([a-z0-9-]{1,64})/([a-z0-9-]{1,64})/aws4_request")
 _HEADER = re.compile(rb"AWS4-HMAC-SHA256 .*?Credential=([!-+.-~-]{1,512})", re.DOTALL)  # printable, up to a comma
-_QUERY = re.compile(r"(?:^|&)X-Amz-Credential=([^&]{1,512})")
-_HEADER_LENGTH_MAX = 1024
+_QUERY = re.compile(r"(?:^|&)X-Amz-Credential=([^&]{1,1024})")
 
 
 class Credentials(Struct, frozen=True, gc=False):
@@ -29,7 +31,7 @@ class Credentials(Struct, frozen=True, gc=False):
 
 def read_credentials(authorization: bytes | None, query: str) -> Credentials | None:
     """From the Authorization header, else from a presigned URL's query; None if neither names any."""
-    if authorization is not None and len(authorization) <= _HEADER_LENGTH_MAX:
+    if authorization is not None and len(authorization) <= AUTHORIZATION_MAX_BYTES:
         # Everything up to the signature is the same in all of a client's requests of a day.
         return _of_header(authorization.partition(b"Signature=")[0])
     return _of_query(query) if query else None

@@ -29,7 +29,7 @@ from amply.broker.sqs.faults import (
     SIGNATURE_DOES_NOT_MATCH,
     Fault,
 )
-from amply.broker.wire.credentials import Credentials, parse_scope
+from amply.broker.wire.credentials import AUTHORIZATION_MAX_BYTES, Credentials, parse_scope
 from amply.broker.wire.http import Request
 
 SKEW_S: Final = 900
@@ -39,7 +39,7 @@ QUERY_FIELDS_MAX: Final = 640
 SIGNED_HEADERS_MAX_LENGTH: Final = 4096
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
-_AUTHORIZATION = re.compile(rb"AWS4-HMAC-SHA256 +Credential=([!-+.-~-]+), *SignedHeaders=([!-+.-~-]+), *")
+_AUTHORIZATION = re.compile(rb"AWS4-HMAC-SHA256 Credential=([!-+.-~-]+), ?SignedHeaders=([!-+.-~-]+), ?")
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _TIMESTAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
@@ -154,6 +154,8 @@ def verify(
 def _of_header(headers: Mapping[bytes, bytes], authorization: bytes) -> Signature:
     # Everything up to the signature is the same in all of a client's requests of a day.
     head, _, signature = authorization.partition(b"Signature=")
+    if len(authorization) > AUTHORIZATION_MAX_BYTES:
+        raise _incomplete(f"The Authorization header is longer than {AUTHORIZATION_MAX_BYTES} bytes.")
     credentials, signed_headers = _read_head(head)
     name = b"x-amz-date" if b"x-amz-date" in headers else b"date"
     if name not in headers:
@@ -187,11 +189,11 @@ def _signing_fields(query: str) -> dict[str, str]:
         raise _incomplete(f"The query has more than {QUERY_FIELDS_MAX} fields.")
     fields: dict[str, str] = {}
     for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        name = unquote_plus(name)
+        spelling, _, value = pair.partition("=")
+        name = unquote_plus(spelling)
         if name in _NAMES_IN_QUERY:
-            if name in fields:
-                raise _incomplete(f"The query has more than one {name}.")
+            if name in fields or spelling != name:  # so that everyone who looks for it finds the same one
+                raise _incomplete(f"The query must have one {name}, and no escapes in its name.")
             fields[name] = unquote_plus(value)
     return fields
 
