@@ -29,13 +29,13 @@ from amply.broker.sqs.faults import (
     SIGNATURE_DOES_NOT_MATCH,
     Fault,
 )
+from amply.broker.wire.aws_query import FIELDS_MAX
 from amply.broker.wire.credentials import AUTHORIZATION_MAX_BYTES, Credentials, parse_scope
 from amply.broker.wire.http import Request
 
 SKEW_S: Final = 900
 EXPIRES_MAX_S: Final = 604_800
-# Before anyone has shown a key, a request must not cost much; those that are signed come nowhere near.
-QUERY_FIELDS_MAX: Final = 640
+# Before anyone has shown a key, a request must not cost much; clients sign a handful of headers.
 SIGNED_HEADERS_MAX_LENGTH: Final = 4096
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -185,8 +185,8 @@ def _read_head(head: bytes) -> tuple[Credentials, tuple[str, ...]]:
 
 def _signing_fields(query: str) -> dict[str, str]:
     """Those fields of a query that belong to a presigned URL, decoded."""
-    if query.count("&") >= QUERY_FIELDS_MAX:
-        raise _incomplete(f"The query has more than {QUERY_FIELDS_MAX} fields.")
+    if query.count("&") >= FIELDS_MAX:
+        raise _incomplete(f"The query has more than {FIELDS_MAX} fields.")
     fields: dict[str, str] = {}
     for pair in query.split("&"):
         spelling, _, value = pair.partition("=")
