@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amply.broker.auth.access import OWNER_ONLY, Access, Principal, Verdict, decide
@@ -221,6 +221,7 @@ def weigh(principal, access, identity, resource) -> Verdict:
     return decide(principal, [role_policy] if role_policy else [], queue_policy, access, resource_account=ACCOUNT)
 
 
+@settings(max_examples=60, deadline=None)
 @given(situations(), statements(is_resource=False, effect="Deny"), statements(is_resource=True, effect="Deny"))
 def test_a_denial_more_never_grants(situation, identity_deny, resource_deny):
     principal, access, identity, resource = situation
@@ -229,6 +230,7 @@ def test_a_denial_more_never_grants(situation, identity_deny, resource_deny):
         assert weigh(principal, access, *more).is_allowed <= before
 
 
+@settings(max_examples=60, deadline=None)
 @given(situations(), statements(is_resource=False, effect="Allow"), statements(is_resource=True, effect="Allow"))
 def test_a_grant_more_never_refuses(situation, identity_allow, resource_allow):
     principal, access, identity, resource = situation
@@ -237,6 +239,7 @@ def test_a_grant_more_never_refuses(situation, identity_allow, resource_allow):
         assert weigh(principal, access, *more).is_allowed >= before
 
 
+@settings(max_examples=60, deadline=None)
 @given(situations(), st.randoms())
 def test_the_order_of_statements_does_not_matter(situation, random):
     principal, access, identity, resource = situation
@@ -246,6 +249,7 @@ def test_the_order_of_statements_does_not_matter(situation, random):
     assert weigh(principal, access, identity, resource) == before
 
 
+@settings(max_examples=60, deadline=None)
 @given(situations())
 def test_without_a_grant_nobody_but_the_account_s_root_gets_in(situation):
     principal, access, identity, resource = situation
@@ -253,6 +257,7 @@ def test_without_a_grant_nobody_but_the_account_s_root_gets_in(situation):
     assert not weigh(principal, access, *denials).is_allowed or principal is ROOT
 
 
+@settings(max_examples=60, deadline=None)
 @given(situations())
 def test_a_refusal_has_one_of_aws_s_forms(situation):
     told = weigh(*situation)
@@ -264,6 +269,7 @@ def test_a_refusal_has_one_of_aws_s_forms(situation):
     assert told.is_allowed or re.fullmatch(form, told.reason)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=200) | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps))
 def test_no_text_is_a_policy_by_accident(text):
     with pytest.raises(PolicyError):

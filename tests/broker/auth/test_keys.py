@@ -130,6 +130,7 @@ DAMAGES = {
     "empty": b"",
     "cut off": b'{"version":1,"keys":[{"access_key":"AKIAONE","secret":"' + SECRET.encode(),
     "not UTF-8": b'{"version":1,"keys":[],"\xff":1}',
+    "a name not UTF-8": b'{"version":1,"keys":[{"access_key":"\xff","secret":"","role":"","name":"","created_ms":1}]}',
     "no JSON": b"secret: " + SECRET.encode(),
     "a list": b"[]",
     "nested": b"[" * 100_000,

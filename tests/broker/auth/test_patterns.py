@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from amply.broker.auth.patterns import Syntax, any_of, parse_pattern
@@ -78,6 +78,7 @@ def naive_arn(text: str, value: str) -> bool:
     return len(values) == 6 and all(naive(one, other) for one, other in zip(texts, values, strict=True))
 
 
+@settings(deadline=None)
 @given(st.text(LETTERS, max_size=8), st.text("ab:-\n", max_size=10))
 @example("*a*ab", "aab")
 @example("a*?b*", "aab")
@@ -87,6 +88,7 @@ def test_wildcards_match_what_trying_everything_matches(text, value):
     assert matches(text, value) is (re.fullmatch(expression, value, re.DOTALL) is not None)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text("ab*?", max_size=4), min_size=6, max_size=6).map(":".join),
     st.lists(st.text("ab", max_size=4), min_size=5, max_size=7).map(":".join),

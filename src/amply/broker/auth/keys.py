@@ -134,8 +134,6 @@ class KeyRing:
         except OSError as error:
             raise KeyFileError(f"the key file {self.path} cannot be read: {error.strerror}") from error
         if stamp != self._stamp:
-            # Forgotten first: what a file that cannot be read used to hold opens no doors.
-            self._stamp, self._keys = None, {}
             self._stamp, self._keys = _read(self.path)
 
     def _change(self, change: Callable[[dict[str, Key]], dict[str, Key]]) -> dict[str, Key]:
@@ -183,7 +181,7 @@ def _decode(path: Path, content: bytes) -> dict[str, Key]:
     try:
         decoded = msgspec.json.decode(content, type=_Content, dec_hook=_secret_of)
     # Neither the text of these errors nor what caused them is shown: they might quote what is in the file.
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise _damaged(path, "it is not what amply wrote") from None
     if decoded.version != _VERSION:
         raise _damaged(path, f"it has version {decoded.version}, and this amply knows version {_VERSION}")
