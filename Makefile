@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: up test help install format check pytest contract lock clean
+.PHONY: up test help install format check pytest contract fuzz lock clean
 
 up: $(VENV)/.run ## start broker, workers and a demonstration load (Ctrl-C drains and stops)
 	$(BIN)/amply up --demo
@@ -28,6 +28,11 @@ pytest: ## all tests
 contract: install ## those of what the transport asks of celery and kombu, 5.7 and 5.6
 	$(BIN)/python -m pytest tests/contract
 
+FUZZ_SECONDS ?= 60
+
+fuzz: $(VENV)/.fuzz ## look for inputs that fail, FUZZ_SECONDS=60 for all targets together
+	$(VENV)/fuzz/bin/python tests/fuzz/run.py $(FUZZ_SECONDS)
+
 format: ## format the code in place
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -39,9 +44,11 @@ lock: $(VENV)/.dev ## renew the lock files from pyproject.toml
 		pyproject.toml --group dev --output-file locks/dev.txt
 	$(BIN)/uv pip compile --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--group celery56 --output-file locks/celery56.txt
+	$(BIN)/uv pip compile --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--group fuzz --output-file locks/fuzz.txt
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,4 +74,11 @@ $(VENV)/.celery56: locks/celery56.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m venv --without-pip $(VENV)/celery56
 	$(PIP) --python $(VENV)/celery56/bin/python install --require-hashes --requirement locks/celery56.txt
 	$(PIP) --python $(VENV)/celery56/bin/python install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Made only by `make fuzz`: nothing else needs it.
+$(VENV)/.fuzz: locks/fuzz.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m venv --without-pip $(VENV)/fuzz
+	$(PIP) --python $(VENV)/fuzz/bin/python install --require-hashes --requirement locks/fuzz.txt
+	$(PIP) --python $(VENV)/fuzz/bin/python install --no-deps --no-build-isolation --editable .
 	@touch $@
