@@ -113,10 +113,10 @@ def test_queue_urls_are_made_of_the_host_that_the_caller_used(ask, queue):
     headers = {
         "Content-Type": "application/x-amz-json-1.0",
         "X-Amz-Target": "AmazonSQS.GetQueueUrl",
-        "Host": "broker.internal:1234",
+        "Host": "localhost:1234",
     }
     answer = ask("POST", "/", b'{"QueueName": "work"}', headers)
-    assert answer.json == {"QueueUrl": "http://broker.internal:1234/000000000000/work"}
+    assert answer.json == {"QueueUrl": "http://localhost:1234/000000000000/work"}
 
 
 def test_json_may_be_posted_to_the_queue_itself(post_json, queue):
