@@ -1,5 +1,7 @@
 """Conditions, as the tables of the IAM guide have them."""
 
+import time
+
 import pytest
 
 from amply.broker.auth.conditions import parse_conditions
@@ -130,6 +132,14 @@ def test_where_a_key_is_absent_only_negated_operators_hold(operator):
     assert holds(f"ForAnyValue:{operator}", key, value) is False
     assert holds(f"ForAllValues:{operator}IfExists", key, value) is True
     assert holds(f"ForAnyValue:{operator}IfExists", key, value) is True
+
+
+def test_a_time_without_an_offset_is_utc_wherever_the_broker_runs(monkeypatch):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        assert holds("DateEquals", NOW, "2026-01-31T12:00:00", "2026-01-31T12:00:00Z")
+    time.tzset()
 
 
 TAGS = "aws:TagKeys"

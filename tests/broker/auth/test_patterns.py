@@ -133,8 +133,9 @@ def test_a_variable_s_value_is_never_a_pattern(name):
 
 
 def test_a_variable_with_two_values_has_none():
-    pattern = parse_pattern("${aws:RequestTag/team}", Syntax(), "here")
-    assert pattern.matches("a", {"aws:requesttag/team": ("a", "b")}) is None
+    for text in ("${aws:RequestTag/team}", "${aws:RequestTag/team, 'a'}"):
+        pattern = parse_pattern(text, Syntax(), "here")
+        assert pattern.matches("a", {"aws:requesttag/team": ("a", "b")}) is None
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,9 @@ class Pattern(Struct, frozen=True):
         pieces: list[str | _Wildcard] = []
         for piece in self.pieces:
             if isinstance(piece, _Variable):
-                values = context.get(piece.key, ())
-                text = values[0] if len(values) == 1 else piece.default
-                if text is None:
+                # Two values are as good as none: which of them is meant cannot be told.
+                (text, *others) = context.get(piece.key) or (piece.default,)
+                if text is None or others:
                     return None
                 pieces.append(text)
             else:
