@@ -16,7 +16,7 @@ from amply.broker.engine.commands import (
     Tick,
     VisibilityChange,
 )
-from amply.broker.engine.decision import UNSETTLED, Decision, Delivery, Fetch, Find, ReadInOrder, ReadReady
+from amply.broker.engine.decision import UNSETTLED, Decision, Delivery, Fetch, Find, ReadInOrder, ReadQuiet, ReadReady
 from amply.broker.engine.engine import Engine
 from amply.broker.engine.queue import Queue
 from amply.broker.engine.records import Content
@@ -53,6 +53,12 @@ class Broker:
             if isinstance(read, ReadReady):
                 page = self.store.ready(read.shelf, read.after, read.until_ms, read.count, read.size_bytes)
                 self._settle(self.engine.ready_were_read(read, page.messages, [], self.now_ms, is_last=page.is_last))
+            elif isinstance(read, ReadQuiet):
+                limits = (read.count, read.size_bytes)
+                page, to = self.store.ready_without(read.shelf, read.after, read.until_ms, limits, read.without)
+                self._settle(
+                    self.engine.quiet_were_read(read, page.messages, [], to, self.now_ms, is_last=page.is_last)
+                )
             elif isinstance(read, ReadInOrder):
                 page = self.store.in_order(read.shelf, read.after, read.until_ms, read.count, read.size_bytes)
                 self._settle(self.engine.were_read_in_order(read, page.messages, [], self.now_ms, is_last=page.is_last))

@@ -40,6 +40,18 @@ class ReadReady(Struct, frozen=True):
     size_bytes: int
 
 
+class ReadQuiet(Struct, frozen=True):
+    """The same, but for the messages of some tenants; `Engine.quiet_were_read` takes the answer."""
+
+    shelf: int
+    issued: int
+    after: tuple[int, int]
+    until_ms: int
+    count: int
+    size_bytes: int
+    without: tuple[str, ...]
+
+
 class ReadInOrder(Struct, frozen=True):
     """Look up the next messages of a FIFO queue, in the order of sending; `Engine.were_read_in_order` takes them."""
 
@@ -79,7 +91,7 @@ class Find(Struct, frozen=True):
     then: "Delete | ChangeVisibility"
 
 
-Read: TypeAlias = ReadReady | ReadInOrder | Fetch | ReadAged | Find
+Read: TypeAlias = ReadReady | ReadQuiet | ReadInOrder | Fetch | ReadAged | Find
 
 
 class Decision:

@@ -27,7 +27,7 @@ from amply.broker.engine.commands import (
     UnparkAll,
     UntagQueue,
 )
-from amply.broker.engine.decision import UNSETTLED, Decision, Fetch, Find, ReadAged, ReadInOrder, ReadReady
+from amply.broker.engine.decision import UNSETTLED, Decision, Fetch, Find, ReadAged, ReadInOrder, ReadQuiet, ReadReady
 from amply.broker.engine.fifo import FifoQueue
 from amply.broker.engine.queues import Queues
 from amply.broker.engine.standard import StandardQueue
@@ -221,6 +221,24 @@ class Engine:
         decision = Decision()
         if isinstance(queue := self.queues.on_shelf(read.shelf), StandardQueue):
             queue.ready_were_read(read, messages, damaged, is_last=is_last)
+            queue.advance(now_ms, decision)
+            self._settle(queue, now_ms, decision)
+        return decision
+
+    def quiet_were_read(
+        self,
+        read: ReadQuiet,
+        messages: "list[tuple[Entry, Content]]",
+        damaged: list[int],
+        read_to: tuple[int, int],
+        now_ms: int,
+        *,
+        is_last: bool,
+    ) -> Decision:
+        """The answer to a `ReadQuiet`: what was found, and how far it was looked for."""
+        decision = Decision()
+        if isinstance(queue := self.queues.on_shelf(read.shelf), StandardQueue):
+            queue.quiet_were_read(read, messages, damaged, read_to, is_last=is_last)
             queue.advance(now_ms, decision)
             self._settle(queue, now_ms, decision)
         return decision

@@ -7,15 +7,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from amply.broker.engine.records import Entry
+    from amply.broker.engine.tenants import Tenants
 
 
 class InFlight:
-    """A queue's messages in flight by seq, and in order of when they become visible again."""
+    """A queue's messages in flight by seq, and in order of when they become visible again.
 
-    __slots__ = ("_entries", "_timeouts")
+    `tenants` is told of those that belong to one.
+    """
 
-    def __init__(self, entries: "Iterable[Entry]" = ()) -> None:
-        self._entries = {entry.seq: entry for entry in entries}
+    __slots__ = ("_entries", "_tenants", "_timeouts")
+
+    def __init__(self, entries: "Iterable[Entry]" = (), tenants: "Tenants | None" = None) -> None:
+        self._entries: dict[int, Entry] = {}
+        self._tenants = tenants
+        for entry in entries:
+            self._came(entry)
         self._timeouts = [(entry.visible_ms, entry.seq) for entry in self._entries.values()]
         heapify(self._timeouts)
 
@@ -31,7 +38,7 @@ class InFlight:
 
     def put(self, entry: "Entry") -> None:
         """Hide a message until its `visible_ms`."""
-        self._entries[entry.seq] = entry
+        self._came(entry)
         heappush(self._timeouts, (entry.visible_ms, entry.seq))
         if len(self._timeouts) > 2 * len(self._entries) + 64:
             # A lease extended again and again leaves stale moments behind.
@@ -40,7 +47,10 @@ class InFlight:
 
     def pop(self, seq: int) -> "Entry | None":
         """Take one message out, None if it is not here."""
-        return self._entries.pop(seq, None)
+        entry = self._entries.pop(seq, None)
+        if entry is not None and entry.group_id is not None:
+            self._left(entry.group_id)
+        return entry
 
     def pop_due(self, now_ms: int) -> "Sequence[Entry]":
         """Take out the messages whose timeout has ended, in the order in which they ended."""
@@ -53,8 +63,19 @@ class InFlight:
             entry = self._entries.get(seq)
             if entry is not None and entry.visible_ms == visible_ms:
                 del self._entries[seq]
+                if entry.group_id is not None:
+                    self._left(entry.group_id)
                 due.append(entry)
         return due
+
+    def _came(self, entry: "Entry") -> None:
+        self._entries[entry.seq] = entry
+        if self._tenants is not None and entry.group_id is not None:
+            self._tenants.came(entry.group_id, len(self._entries))
+
+    def _left(self, group_id: str) -> None:
+        if self._tenants is not None:
+            self._tenants.left(group_id, len(self._entries))
 
     def next_ms(self) -> int | None:
         """A moment before which no timeout ends, None if nothing is in flight."""

@@ -1,14 +1,19 @@
-"""A standard queue: messages come about in the order in which they became visible, each by itself."""
+"""A standard queue: messages come about in the order in which they became visible, each by itself.
+
+Those with a MessageGroupId belong to tenants. When one tenant keeps the consumers busy, the messages of the others are
+given out first (SQS developer guide, "Amazon SQS fair queues").
+"""
 
 from typing import TYPE_CHECKING
 
 from amply.broker.engine.commands import Sent
-from amply.broker.engine.decision import Decision, Delivery, ReadReady
+from amply.broker.engine.decision import Decision, Delivery, ReadQuiet, ReadReady
 from amply.broker.engine.delayed import Delayed
 from amply.broker.engine.in_flight import InFlight
 from amply.broker.engine.queue import Queue
 from amply.broker.engine.records import Added, Content, Entry, Moved
-from amply.broker.engine.window import START, Window
+from amply.broker.engine.tenants import Tenants
+from amply.broker.engine.window import AFTER_ALL_SEQS, START, Cursor, Window
 from amply.broker.sqs.faults import OVER_LIMIT, Fault
 
 if TYPE_CHECKING:
@@ -23,13 +28,15 @@ class StandardQueue(Queue):
     def empty(self, window_size: "WindowSize") -> None:
         """Forget every message: the queue is new, or was purged."""
         super().empty(window_size)
+        self.tenants = Tenants()
+        self.in_flight = InFlight(tenants=self.tenants)
         self.window = Window(window_size)
         self.delayed = Delayed()
 
     def restore(self, *, messages: int, in_flight: list[Entry], delayed: dict[int, int], oldest_ms: int | None) -> None:
         """Take up the state found on disk at start."""
         self.messages = messages
-        self.in_flight = InFlight(in_flight)
+        self.in_flight = InFlight(in_flight, self.tenants)
         self.delayed = Delayed(delayed)
         self.oldest_ms = oldest_ms
         self.window.on_disk = messages - len(self.in_flight) - len(self.delayed)
@@ -48,6 +55,7 @@ class StandardQueue(Queue):
 
     def pass_time(self, now_ms: int) -> None:
         """Let timeouts and delays end."""
+        self.tenants.now_ms = now_ms
         for entry in self.in_flight.pop_due(now_ms):
             self.window.leave_on_disk(entry.visible_ms, entry.seq)
         for visible_ms, count in self.delayed.pop_due(now_ms):
@@ -118,9 +126,11 @@ class StandardQueue(Queue):
         expired_ms = now_ms - self.retention_ms
         count = min(poll.count, self.limits.in_flight_max - len(self.in_flight))
         redrive, window = self.redrive, self.window
+        if self.tenants.noisy:
+            self._sort_tenants()
         deliveries: list[Delivery] = []
         while len(deliveries) < count and len(window):
-            entry, content = window.pop_first()
+            entry, content = window.pop_first() if window.has_quiet else self._pop_noisy()
             if entry.sent_ms <= expired_ms:
                 self.remove(entry.seq, decision)
                 self.totals.expired += 1
@@ -133,6 +143,22 @@ class StandardQueue(Queue):
         self.read_on(now_ms, decision)
         self.totals.received += len(deliveries)
         return deliveries
+
+    def _sort_tenants(self) -> None:
+        """A tenant stays noisy until nothing of it is in flight or at hand."""
+        noisy, window = self.tenants.noisy, self.window
+        lanes = window.lanes()
+        for group in noisy:
+            if group not in lanes:
+                window.open_lane(group)
+        for group in lanes:
+            if not window.lane_length(group) and not self.tenants.in_flight(group):
+                del noisy[group]
+                window.close_lane(group)
+
+    def _pop_noisy(self) -> tuple[Entry, Content]:
+        lanes = [group for group in self.window.lanes() if self.window.lane_length(group)]
+        return self.window.pop_noisy(self.tenants.quietest(lanes))
 
     def hide(self, entry: Entry, now_ms: int, decision: Decision) -> None:
         """Hide the message until the entry's `visible_ms`, or show it if that moment has come."""
@@ -187,25 +213,23 @@ class StandardQueue(Queue):
 
     def read_on(self, now_ms: int, decision: Decision) -> None:
         """Ask for messages from disk if the window runs low."""
-        if self.window.wants_more():
-            count, size_bytes = self.window.start_reading()
-            shelf, issued, after = self.record.shelf, self.lookups.start(), self.window.cursor
+        window, shelf = self.window, self.record.shelf
+        if window.wants_more():
+            count, size_bytes = window.start_reading(window.cursor)
+            issued, after = self.lookups.start(), window.cursor.place
             decision.reads.append(ReadReady(shelf, issued, after, now_ms, count, size_bytes))
+        if window.quiet is not None and window.wants_quiet():
+            count, size_bytes = window.start_reading(window.quiet)
+            issued, after, without = self.lookups.start(), window.quiet.place, tuple(window.lanes())
+            decision.reads.append(ReadQuiet(shelf, issued, after, now_ms, count, size_bytes, without))
 
     def ready_were_read(
         self, read: ReadReady, messages: list[tuple[Entry, Content]], damaged: list[int], *, is_last: bool
     ) -> None:
         """Take in ready messages from disk. Damaged ones are out of the queue from now on."""
         window = self.window
-
-        def is_known(seq: int) -> bool:
-            return seq in self.in_flight or self.lookups.is_outdated(seq, read.issued)
-
-        has_seen_all = window.finish_reading(messages, is_known, read.until_ms if is_last else None)
-        lost = sum(not is_known(seq) and seq not in window for seq in damaged)
-        window.on_disk -= lost
-        self.messages -= lost
-        self.lookups.end()
+        read_to = (read.until_ms, AFTER_ALL_SEQS) if is_last else None
+        has_seen_all = self._take_from_disk(read, window.cursor, messages, damaged, read_to)
         if has_seen_all and window.on_disk:
             # The cursor says that nothing is left, the count says otherwise. Read all again; then the count is wrong.
             if read.after == START:
@@ -213,3 +237,41 @@ class StandardQueue(Queue):
                 window.on_disk = 0
             else:
                 window.start_again()
+
+    def quiet_were_read(
+        self,
+        read: ReadQuiet,
+        messages: list[tuple[Entry, Content]],
+        damaged: list[int],
+        read_to: tuple[int, int],
+        *,
+        is_last: bool,
+    ) -> None:
+        """Take in what was found of quiet tenants up to a place."""
+        window = self.window
+        cursor = window.quiet
+        if cursor is None or not cursor.is_reading:
+            cursor = Cursor(read.after)  # nobody is noisy any more; what was found is ready all the same
+        has_seen_all = self._take_from_disk(read, cursor, messages, damaged, read_to)
+        if has_seen_all and is_last and cursor is window.quiet:
+            window.quiet = None
+
+    def _take_from_disk(
+        self,
+        read: ReadReady | ReadQuiet,
+        cursor: Cursor,
+        messages: list[tuple[Entry, Content]],
+        damaged: list[int],
+        read_to: tuple[int, int] | None,
+    ) -> bool:
+        window = self.window
+
+        def is_known(seq: int) -> bool:
+            return seq in self.in_flight or self.lookups.is_outdated(seq, read.issued)
+
+        has_seen_all = window.finish_reading(cursor, messages, is_known, read_to)
+        lost = sum(not is_known(seq) and seq not in window for seq in damaged)
+        window.on_disk -= lost
+        self.messages -= lost
+        self.lookups.end()
+        return has_seen_all

@@ -20,6 +20,7 @@ from amply.broker.engine.decision import (
     Read,
     ReadAged,
     ReadInOrder,
+    ReadQuiet,
     ReadReady,
 )
 from amply.broker.service.committer import Committer, defect
@@ -188,6 +189,12 @@ class Service:
                 lambda store: store.ready(read.shelf, read.after, read.until_ms, read.count, read.size_bytes),
                 partial(self._ready_were_read, engine, read),
             )
+        elif isinstance(read, ReadQuiet):
+            limits = (read.count, read.size_bytes)
+            self._committer.look_up(
+                lambda store: store.ready_without(read.shelf, read.after, read.until_ms, limits, read.without),
+                partial(self._quiet_were_read, engine, read),
+            )
         elif isinstance(read, ReadInOrder):
             self._committer.look_up(
                 lambda store: store.in_order(read.shelf, read.after, read.until_ms, read.count, read.size_bytes),
@@ -213,6 +220,15 @@ class Service:
             _report(page)
             now_ms = self.clock.now_ms()
             self._carry_out(engine.ready_were_read(read, page.messages, page.damaged, now_ms, is_last=page.is_last))
+
+    def _quiet_were_read(self, engine: "Engine", read: ReadQuiet, found: "tuple[Page, tuple[int, int]]") -> None:
+        if engine is self.engine:
+            page, read_to = found
+            _report(page)
+            now_ms = self.clock.now_ms()
+            self._carry_out(
+                engine.quiet_were_read(read, page.messages, page.damaged, read_to, now_ms, is_last=page.is_last)
+            )
 
     def _were_read_in_order(self, engine: "Engine", read: ReadInOrder, page: "Page") -> None:
         if engine is self.engine:

@@ -26,6 +26,9 @@ _DEDUPLICATED_MS = limits.AWS.deduplication_window_s * 1000
 _ATTEMPTED_MS = limits.AWS.attempt_window_s * 1000
 _DELAYED_MS = limits.AWS.delay_s_max * 1000
 
+_LOOKED_AT = 5  # few, so that tests with few messages see that there is a bound
+_AFTER_ALL_SEQS = 1 << 62
+
 _IN_HANDING_ORDER = attrgetter("visible_ms", "seq")
 _BY_AGE = attrgetter("sent_ms", "seq")
 
@@ -140,6 +143,20 @@ class MemoryStore:
         order = self._order.get(shelf, [])
         later = order[bisect.bisect_right(order, after) :]
         return self._page((seq for visible_ms, seq in later if visible_ms <= until_ms), count, size_bytes)
+
+    def ready_without(
+        self, shelf: int, after: tuple[int, int], until_ms: int, limits: tuple[int, int], groups: Sequence[str]
+    ) -> tuple[Page, tuple[int, int]]:
+        """As `ready`, but without the messages of some groups; and how far it got."""
+        order = self._order.get(shelf, [])
+        later = [place for place in order[bisect.bisect_right(order, after) :] if place[0] <= until_ms]
+        seqs = (seq for _, seq in later[:_LOOKED_AT] if self._entries[seq].group_id not in groups)
+        page = self._page(seqs, *limits)
+        if not page.is_last:
+            return page, _IN_HANDING_ORDER(page.messages[-1][0])
+        if len(later) > _LOOKED_AT:
+            return Page(page.messages, [], is_last=False), later[_LOOKED_AT - 1]
+        return page, (until_ms, _AFTER_ALL_SEQS)
 
     def in_order(self, shelf: int, after: tuple[int, int], until_ms: int, count: int, size_bytes: int) -> Page:
         """Up to `count` messages with (sent_ms, seq) > `after` and sent_ms <= `until_ms`, in that order."""

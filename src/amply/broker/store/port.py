@@ -108,6 +108,14 @@ class Store(Protocol):
         Stops early once their bodies and attributes pass `size_bytes`, but gives at least one if there is one.
         """
 
+    def ready_without(
+        self, shelf: int, after: tuple[int, int], until_ms: int, limits: tuple[int, int], groups: Sequence[str]
+    ) -> tuple[Page, tuple[int, int]]:
+        """As `ready` with `limits` (count, size_bytes), but without the messages of some groups.
+
+        Looks at a bounded number of messages. Also returns how far it got, as (visible_ms, seq).
+        """
+
     def in_order(self, shelf: int, after: tuple[int, int], until_ms: int, count: int, size_bytes: int) -> Page:
         """The same by (sent_ms, seq), with sent_ms <= `until_ms`, whatever became of the messages since."""
 

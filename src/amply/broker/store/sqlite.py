@@ -24,6 +24,9 @@ _ATTEMPTED_MS = limits.AWS.attempt_window_s * 1000
 _DELAYED_MS = limits.AWS.delay_s_max * 1000
 _QUARANTINE = 0  # a shelf that no queue has
 _CLEARED_A_TEND = 1000
+# In one look for messages of quiet tenants: some milliseconds, for which commits wait.
+_LOOKED_AT = 5000
+_AFTER_ALL_SEQS = 1 << 62
 # Every tend clears more than can have come in since the last, but not for a handful of rows.
 _FORGOTTEN_A_TEND = 20_000
 _FORGOTTEN_MS = _DEDUPLICATED_MS + 30_000
@@ -124,6 +127,22 @@ class SqliteStore:
     def ready(self, shelf: int, after: tuple[int, int], until_ms: int, count: int, size_bytes: int) -> Page:
         """Up to `count` messages with (visible_ms, seq) > `after` and visible_ms <= `until_ms`, in that order."""
         return self._page(shelf, count, size_bytes, QUERIES["ready"], (shelf, *after, until_ms, count + 1))
+
+    def ready_without(
+        self, shelf: int, after: tuple[int, int], until_ms: int, limits: tuple[int, int], groups: Sequence[str]
+    ) -> tuple[Page, tuple[int, int]]:
+        """As `ready`, but without the messages of some groups; and how far it got."""
+        count, size_bytes = limits
+        with self._database.guarded():
+            bound = (shelf, *after, until_ms, _LOOKED_AT - 1)
+            further = self._database.execute(QUERIES["place_further_on"], bound).fetchone()
+        place = (until_ms, _AFTER_ALL_SEQS) if further is None else (further[0], further[1])
+        arguments = (shelf, *after, *place, json.dumps(groups), count + 1)
+        page = self._page(shelf, count, size_bytes, QUERIES["ready_without"], arguments)
+        if not page.is_last:
+            last = page.messages[-1][0]
+            return page, (last.visible_ms, last.seq)
+        return Page(page.messages, page.damaged, is_last=further is None), place
 
     def in_order(self, shelf: int, after: tuple[int, int], until_ms: int, count: int, size_bytes: int) -> Page:
         """Up to `count` messages with (sent_ms, seq) > `after` and sent_ms <= `until_ms`, in that order."""

@@ -38,6 +38,19 @@ WHERE shelf = ? AND (visible_ms, seq) > (?, ?) AND visible_ms <= ?
 ORDER BY visible_ms, seq
 LIMIT ?;
 
+-- name: place_further_on
+SELECT visible_ms, seq FROM entry
+WHERE shelf = ? AND (visible_ms, seq) > (?, ?) AND visible_ms <= ?
+ORDER BY visible_ms, seq
+LIMIT 1 OFFSET ?;
+
+-- name: ready_without
+SELECT * FROM stored
+WHERE shelf = ? AND (visible_ms, seq) > (?, ?) AND (visible_ms, seq) <= (?, ?)
+    AND (group_id IS NULL OR group_id NOT IN (SELECT value FROM json_each(?)))
+ORDER BY visible_ms, seq
+LIMIT ?;
+
 -- name: in_order
 -- The same in the order of sending, whatever became of the messages since.
 SELECT * FROM stored
