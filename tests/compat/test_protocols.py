@@ -99,7 +99,7 @@ def test_the_query_code_is_sent_to_those_who_ask_for_it_and_to_all_others(ask, q
 
 @pytest.mark.parametrize(
     "path",
-    ["/000000000000/work", "/queue/eu-central-1/000000000000/work", "/xxxx/work", "/work", "/000000000000/work/"],
+    ["/000000000000/work", "/queue/eu-central-1/000000000000/work", "/xxxx/work", "/work", "/000000000000/work" + "/"],
 )
 def test_a_form_may_be_posted_to_every_form_of_a_queue_s_path(query, queue, path):
     assert query("SendMessage", {"MessageBody": "x"}, path=path).status == 200

@@ -5,11 +5,13 @@ import re
 
 import click
 from commands_page import PAGE, commands, text
+from msgspec.structs import asdict
 from pages import ROOT, first_cells, name
 
 from amply import settings
 from amply.broker.service.dispatch import HANDLERS
 from amply.broker.sqs.actions import ACTIONS
+from amply.broker.sqs.limits import AWS
 from amply.topology.document import TopologyError
 from amply.topology.load import load
 
@@ -85,6 +87,12 @@ def test_every_key_of_a_topology_is_in_the_reference_and_no_other(tmp_path):
     errors = [f"{name(page)}:1: {key} is not there" for key in sorted(keys - set(told))]
     errors += [f"{name(page)}:{line}: there is no key {key}" for key, line in told.items() if key not in keys]
     assert not errors, "\n".join(errors)
+
+
+def test_every_limit_is_in_the_reference_with_its_number_and_no_other():
+    page = REFERENCE / "limits.md"
+    rows = re.findall(r"^\| `(\w+)` \| (-?\d+) \|", page.read_text("utf-8"), re.MULTILINE)
+    assert {limit: int(value) for limit, value in rows} == asdict(AWS), name(page)
 
 
 def test_every_action_is_in_the_reference_with_whether_it_is_supported(broker, make_client):

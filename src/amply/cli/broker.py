@@ -19,8 +19,9 @@ from amply.broker.server.listener import Listener
 from amply.broker.server.side_door import SideDoor
 from amply.broker.service import boot, observation
 from amply.broker.service.service import Service
-from amply.broker.sqs.limits import AWS, Limits
+from amply.broker.sqs.limits import AWS, CHANGEABLE, Limits
 from amply.cli import broker_access
+from amply.cli.broker_limits import read_limits
 from amply.clock import Clock, SystemClock, wall_ms
 from amply.errors import AmplyError
 from amply.ids import RandomIds, request_id
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from amply.broker.server.hall import Handler
     from amply.broker.store.port import Store, StoreError
     from amply.topology.model import Topology
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 9324
 DRAIN_S = 10.0
@@ -157,6 +160,14 @@ class EmbeddedBroker:
 @click.option("--tls-key", type=click.Path(path_type=Path), help="Its key; in the same file unless given.")
 @click.option("--no-tls", is_flag=True, help="Let everything be read on its way: for a network of one's own.")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Another name that an open broker is called by.")
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=lambda _context, _option, texts: read_limits(texts),
+    help="For tests: another limit than SQS has, like purge_interval_s=0.",
+)
 def broker(
     *,
     host: str,
@@ -168,6 +179,7 @@ def broker(
     tls_key: Path | None,
     allow_host: tuple[str, ...],
     no_tls: bool,
+    limits: Limits,
 ) -> int:
     """Start the embedded, durable SQS endpoint."""
     found = settings.read()
@@ -182,9 +194,14 @@ def broker(
         click.echo(f"There is no key yet, so nobody can use it: amply key create ROLE --data {folder}", err=True)
     tls = broker_access.tls_context(tls_cert, tls_key) if tls_cert is not None else None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for name in CHANGEABLE:
+        if (value := getattr(limits, name)) != getattr(AWS, name):
+            _log.warning("not a limit of SQS: %s=%d", name, value)
 
     def make(store: "Store") -> EmbeddedBroker:
-        return EmbeddedBroker(store, topology, host=host, port=port, strict=strict, tls=tls, allowed_hosts=allow_host)
+        return EmbeddedBroker(
+            store, topology, host=host, port=port, limits=limits, strict=strict, tls=tls, allowed_hosts=allow_host
+        )
 
     return _run(_serve(folder / "broker", topology.region, make))
 
