@@ -13,7 +13,7 @@ up: $(VENV)/.run ## start broker, workers and a demonstration load (Ctrl-C drain
 
 test: install check pytest ## everything: format, lint, types, all tests
 
-install: $(VENV)/.dev $(VENV)/.celery56 ## the virtual environments with everything that tests need
+install: $(VENV)/.dev $(VENV)/.celery56 $(VENV)/.boto3-query $(VENV)/.node $(VENV)/.go ## the virtual environments with everything that tests need
 	@scripts/need redis-server
 
 check: ## format, lint and types; changes nothing
@@ -45,6 +45,8 @@ lock: $(VENV)/.dev ## renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--group celery56 --output-file locks/celery56.txt
 	$(BIN)/uv pip compile --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--group boto3-query --output-file locks/boto3-query.txt
+	$(BIN)/uv pip compile --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--group fuzz --output-file locks/fuzz.txt
 
 clean: ## remove the virtual environment and caches
@@ -75,6 +77,21 @@ $(VENV)/.celery56: locks/celery56.txt pyproject.toml | $(BIN)/python
 	$(PIP) --python $(VENV)/celery56/bin/python install --require-hashes --requirement locks/celery56.txt
 	$(PIP) --python $(VENV)/celery56/bin/python install --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# A boto3 from before SQS's switch to JSON: one of the clients in tests/clients.
+$(VENV)/.boto3-query: locks/boto3-query.txt | $(BIN)/python
+	$(BIN)/python -m venv --without-pip $(VENV)/boto3-query
+	$(PIP) --python $(VENV)/boto3-query/bin/python install --require-hashes --requirement locks/boto3-query.txt
+	@touch $@
+
+# Clients in other languages. Where Node, Go or their registries are missing, those tests are skipped and say so.
+$(VENV)/.node: tests/clients/js/package-lock.json | $(BIN)/python
+	@cd tests/clients/js && npm ci --silent --no-audit --no-fund --prefer-offline --fetch-retries=1 \
+		&& touch $(CURDIR)/$@ || echo "nothing from npm's registry: the JavaScript client will not be tested"
+
+$(VENV)/.go: tests/clients/go/go.mod tests/clients/go/go.sum | $(BIN)/python
+	@cd tests/clients/go && go mod download \
+		&& touch $(CURDIR)/$@ || echo "no modules for Go: the Go client will not be tested"
 
 # Made only by `make fuzz`: nothing else needs it.
 $(VENV)/.fuzz: locks/fuzz.txt pyproject.toml | $(BIN)/python

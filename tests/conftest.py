@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Under xdist three kinds run side by side: those with real workers, which mostly wait, commands, and the rest."""
     kinds = dict.fromkeys(("celery", "crash"), "workers")
-    kinds |= dict.fromkeys(("bench", "cli", "compat", "contract"), "commands")
+    kinds |= dict.fromkeys(("bench", "cli", "clients", "compat", "contract"), "commands")
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         item.add_marker(pytest.mark.xdist_group(kinds.get(folder, "rest")))
