@@ -354,3 +354,21 @@ def test_a_nearly_full_disk_refuses_sends_and_lets_receives_and_deletes_go_on() 
         assert await setting.client.delete(message.receipt_handle) is None
 
     play(story)
+
+
+def test_above_the_cap_on_parked_polls_a_receive_is_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amply.broker.service.service.PARKED_POLLS_MAX", 2)
+
+    async def story(setting: Setting) -> None:
+        parked = [setting.client.receive(wait_time_seconds=20) for _ in range(2)]
+        assert await setting.client.receive(wait_time_seconds=20) == ReceiveMessageResult()
+        assert not any(answer.done() for answer in parked)
+        await setting.client.send("for the first")
+        assert message_of(await parked[0]).body == "for the first"
+        again = setting.client.receive(wait_time_seconds=20)
+        await turns()
+        assert not again.done()
+        setting.service.release_polls()
+        await asyncio.gather(parked[1], again)
+
+    play(story)

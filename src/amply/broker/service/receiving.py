@@ -90,7 +90,7 @@ def receive_message(
         service.new_ticket(),
         count=1 if count is None else count,
         visibility_timeout_s=request.visibility_timeout,
-        wait_s=0 if service.is_stopping else wait_s,
+        wait_s=wait_s if service.may_park() else 0,
         attempt_id=request.receive_request_attempt_id,
     )
     return service.poll(poll, respond, result)

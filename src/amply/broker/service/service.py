@@ -53,6 +53,9 @@ _log = logging.getLogger(__name__)
 # Messages waiting for the disk beyond which sends are refused at once: a clear no beats an answer after the deadline.
 WAITING_SIZE_BYTES_MAX = 64 * 1024 * 1024
 TEND_INTERVAL_S = 1.0
+# Receives that may wait at the same time; each keeps a connection, of which others need some. Above it a receive that
+# finds nothing is answered at once, empty, which every consumer is used to.
+PARKED_POLLS_MAX = 5_000
 
 
 class Service:
@@ -100,6 +103,10 @@ class Service:
             )
         if self._committer.waiting_bytes > WAITING_SIZE_BYTES_MAX:
             raise Fault(SERVICE_UNAVAILABLE, "Too many messages wait for the disk. Slow down, then try again.")
+
+    def may_park(self) -> bool:
+        """Whether a receive that finds nothing may wait."""
+        return not self.is_stopping and len(self._parked) < PARKED_POLLS_MAX
 
     def new_ticket(self) -> int:
         """The name of a receive, never used before."""
