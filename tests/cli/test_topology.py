@@ -104,3 +104,13 @@ def test_python_m_amply_is_the_command():
     missing = subprocess.run([*command, "topology", "show", "none.yaml"], capture_output=True, text=True, check=False)
     assert (missing.returncode, missing.stdout) == (1, "")
     assert missing.stderr.startswith("Error: none.yaml: cannot be read: No such file or directory\n")
+
+
+def test_a_role_whose_condition_cannot_be_enforced_is_no_topology_to_use(capsys, tmp_path):
+    path = tmp_path / "amply.yaml"
+    told = PACKAGED.read_text().replace(
+        "        Action: sqs:*\n", "        Action: sqs:*\n        Condition: {Bool: {'aws:Odd': 'true'}}\n"
+    )
+    path.write_text(told)
+    assert run(["topology", "check", str(path)]) == 2
+    assert "roles, admin: " in capsys.readouterr().err

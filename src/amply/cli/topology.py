@@ -6,6 +6,7 @@ import click
 
 from amply import settings
 from amply.cli import output
+from amply.cli.broker_access import policies_of
 from amply.topology import derive, load
 from amply.topology.document import describe
 from amply.topology.model import Topology
@@ -39,6 +40,7 @@ def check(file: Path | None) -> None:
     """Check FILE: exit 0 if it can be used, 1 with every error if not."""
     path = _path(file)
     declared, warnings = load.check(path)
+    policies_of(declared, path)
     for warning in warnings:
         output.say(f"Warning: {describe(path, warning)}")
     counts = f"{len(declared.queues)} queues, {len(declared.routes)} routes, {len(declared.workers)} worker services"

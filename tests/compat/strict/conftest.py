@@ -79,7 +79,9 @@ class StrictBroker:
         told = {}
         if response.status != 200 and response.data.startswith(b"{"):
             told = json.loads(response.data)
-        return Answer(response.status, told.get("__type", ""), told.get("message", ""), response.data)
+        return Answer(
+            response.status, told.get("__type", "").rpartition("#")[2], told.get("message", ""), response.data
+        )
 
     def audit(self) -> list[dict[str, Any]]:
         """What the audit holds."""
