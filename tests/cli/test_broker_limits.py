@@ -1,5 +1,9 @@
 """`amply broker --limit`: other limits than AWS's, for tests."""
 
+import re
+import subprocess
+import sys
+
 import click
 import pytest
 
@@ -37,3 +41,20 @@ def test_a_limit_that_cannot_be_is_refused_with_what_could_be_meant(text, hint):
     with pytest.raises(click.UsageError) as caught:
         read_limits([text])
     assert hint in caught.value.message
+
+
+def test_the_broker_keeps_to_the_limits_that_it_was_started_with(tmp_path, make_client):
+    command = [sys.executable, "-m", "amply", "broker", "--port", "0", "--data", str(tmp_path / "data")]
+    command += ["--limit", "retention_s_min=1", "--limit", "recreate_interval_s=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            sqs = make_client(re.match(r"SQS endpoint (\S+),", process.stdout.readline())[1])
+            for _ in range(2):
+                url = sqs.create_queue(QueueName="brief", Attributes={"MessageRetentionPeriod": "1"})["QueueUrl"]
+                sqs.delete_queue(QueueUrl=url)
+        finally:
+            process.terminate()
+        errors = process.communicate(timeout=20)[1]
+    assert process.returncode == 0
+    assert "not a limit of SQS: retention_s_min=1" in errors
+    assert "not a limit of SQS: recreate_interval_s=0" in errors
