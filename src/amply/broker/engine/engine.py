@@ -240,6 +240,7 @@ class Engine:
         if isinstance(queue := self.queues.on_shelf(read.shelf), StandardQueue):
             queue.quiet_were_read(read, messages, damaged, read_to, is_last=is_last)
             queue.advance(now_ms, decision)
+            queue.read_on(now_ms, decision)  # a look covers little; the next receive should find them
             self._settle(queue, now_ms, decision)
         return decision
 

@@ -1,14 +1,18 @@
 """Which tenants of a standard queue keep its consumers busy: those that must not make the others wait.
 
 A tenant is a MessageGroupId. Source: SQS developer guide, "Amazon SQS fair queues". AWS says that a tenant is noisy by
-its share of the messages in flight or of the time spent on them, and gives the 10 %; the numbers that say from when on
-a share means something are ours.
+its share of the messages in flight or of the time spent on them, and gives the 10 %. Ours are the numbers that say from
+when on a share means something, and that it must be well above what an even split would give: with five equal tenants
+nobody is noisy.
 """
 
 NOISY_SHARE = 0.1
+NOISY_MULTIPLE = 1.5  # of an even split among those that were served lately and one more, who may be waiting
 NOISY_IN_FLIGHT = 30  # AWS's number, too
 NOISY_BUSY_MS = 30_000  # so that a few messages one after the other are left in their order
 HALF_LIFE_MS = 60_000  # time that messages spent in flight weighs half as much after a minute
+IDLE_BUSY_MS = 100
+FORGET_EVERY_MS = 60_000
 TENANTS_MAX = 10_000
 
 
@@ -39,13 +43,14 @@ class _Use:
 class Tenants:
     """The tenants with messages in flight or lately so, and the noisy ones among them."""
 
-    __slots__ = ("_all", "_uses", "noisy", "now_ms")
+    __slots__ = ("_all", "_forgotten_ms", "_uses", "noisy", "now_ms")
 
     def __init__(self) -> None:
         self.now_ms = 0
         self.noisy: dict[str, None] = {}  # in the order in which they became so
         self._uses: dict[str, _Use] = {}
         self._all = _Use(0)
+        self._forgotten_ms = 0
 
     def came(self, group: str, in_flight: int) -> None:
         """A tenant's message was received; so many are in flight now, of whomever."""
@@ -53,7 +58,8 @@ class Tenants:
         self._all.change(in_flight, now_ms)
         use = self._uses.get(group)
         if use is None:
-            if len(self._uses) >= TENANTS_MAX:
+            if len(self._uses) >= TENANTS_MAX or now_ms >= self._forgotten_ms + FORGET_EVERY_MS:
+                self._forgotten_ms = now_ms
                 self._forget_idle()
             use = self._uses[group] = _Use(now_ms)
         use.change(use.in_flight + 1, now_ms)
@@ -80,11 +86,18 @@ class Tenants:
         return (use.in_flight, use.busy_ms(self.now_ms)) if use else (0, 0.0)
 
     def _is_loud(self, use: _Use) -> bool:
-        every = self._all
-        if use.in_flight >= NOISY_IN_FLIGHT and use.in_flight > NOISY_SHARE * every.in_flight:
+        every, now_ms = self._all, self.now_ms
+        share = max(NOISY_SHARE, NOISY_MULTIPLE / (len(self._uses) + 1))
+        if use.in_flight >= NOISY_IN_FLIGHT and use.in_flight > share * every.in_flight:
             return True
-        busy_ms = use.busy_ms(self.now_ms)
-        return busy_ms >= NOISY_BUSY_MS and busy_ms > NOISY_SHARE * every.busy_ms(self.now_ms)
+        busy_ms = use.busy_ms(now_ms)
+        return busy_ms >= NOISY_BUSY_MS and busy_ms > share * every.busy_ms(now_ms)
 
     def _forget_idle(self) -> None:
-        self._uses = {group: use for group, use in self._uses.items() if use.in_flight or group in self.noisy}
+        """Leave out those that were not served for some minutes; of very many, all that have nothing in flight."""
+        many = len(self._uses) >= TENANTS_MAX
+        self._uses = {
+            group: use
+            for group, use in self._uses.items()
+            if use.in_flight or group in self.noisy or (not many and use.busy_ms(self.now_ms) >= IDLE_BUSY_MS)
+        }

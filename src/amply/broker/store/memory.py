@@ -26,7 +26,7 @@ _DEDUPLICATED_MS = limits.AWS.deduplication_window_s * 1000
 _ATTEMPTED_MS = limits.AWS.attempt_window_s * 1000
 _DELAYED_MS = limits.AWS.delay_s_max * 1000
 
-_LOOKED_AT = 5  # few, so that tests with few messages see that there is a bound
+_LOOKED_AT = 50  # few, so that tests with few messages see that there is a bound
 _AFTER_ALL_SEQS = 1 << 62
 
 _IN_HANDING_ORDER = attrgetter("visible_ms", "seq")
