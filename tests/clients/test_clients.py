@@ -23,7 +23,8 @@ DEADLINE_S = 150
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> str:
-    """Run to the end; what it said on stdout. All that it said is in the failure, if it is one."""
+    """Run to the end; what it said on stdout. If it fails, all that it said is the failure."""
+    __tracebackhide__ = True
     try:
         ran = subprocess.run(
             command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=DEADLINE_S
@@ -31,7 +32,8 @@ def _run(command: Sequence[str], environment: Mapping[str, str], folder: Path) -
     except subprocess.TimeoutExpired as error:
         said = [(stream or b"").decode(errors="replace") for stream in (error.stdout, error.stderr)]
         pytest.fail(f"{command} did not end in {DEADLINE_S} s; it said:\n" + "\n".join(said))
-    assert ran.returncode == 0, f"{command} ended with {ran.returncode}; it said:\n{ran.stdout}\n{ran.stderr}"
+    if ran.returncode != 0:
+        pytest.fail(f"{command} ended with {ran.returncode}; it said:\n{ran.stdout}\n{ran.stderr}")
     return ran.stdout
 
 

@@ -4,6 +4,7 @@ It takes the endpoint from AWS_ENDPOINT_URL_SQS, like any user of boto3. Says `o
 first wrong answer, and says `no <step>: <why>` of what kombu cannot ask for. Needs nothing but kombu and boto3.
 """
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any, Self
@@ -106,6 +107,12 @@ class Broker:
         return [message and message.decode() for message in messages]
 
 
+@functools.cache
+def _plain() -> Broker:
+    """The connection of all steps that ask for nothing special: each new one reads AWS's whole service model."""
+    return Broker()
+
+
 def _refused(code: str, call: Callable[[], object]) -> None:
     try:
         answer = call()
@@ -123,52 +130,52 @@ def _sqs_message(message: Any) -> dict[str, Any]:
 def create_queue() -> None:
     with Broker({"DelaySeconds": "0"}, queue_tags={"team": "giving"}) as broker:
         expect([broker.declare("created") for _ in range(2)], [0, 0])
-    with Broker() as broker:
-        expect(broker.declare("created"), 0)
+    broker = _plain()
+    expect(broker.declare("created"), 0)
 
 
 def queue_attributes() -> None:
-    with Broker() as broker:
-        broker.declare("counted")
-        broker.send("counted", "gift")
-        expect(broker.declare("counted"), 1)
+    broker = _plain()
+    broker.declare("counted")
+    broker.send("counted", "gift")
+    expect(broker.declare("counted"), 1)
 
 
 def purge_queue() -> None:
-    with Broker() as broker:
-        broker.declare("purged")
-        broker.send("purged", "gift")
-        queue = Queue("purged", channel=broker.channel)
-        expect_true(queue.purge(), "something was purged")
-        expect(broker.declare("purged"), 0)
-        _refused(f"{LEGACY}PurgeQueueInProgress", queue.purge)
+    broker = _plain()
+    broker.declare("purged")
+    broker.send("purged", "gift")
+    queue = Queue("purged", channel=broker.channel)
+    expect_true(queue.purge(), "something was purged")
+    expect(broker.declare("purged"), 0)
+    _refused(f"{LEGACY}PurgeQueueInProgress", queue.purge)
 
 
 def delete_queue() -> None:
-    with Broker() as broker:
-        broker.delete("deleted")
-        _refused(f"{LEGACY}NonExistentQueue", lambda: broker.get("deleted"))
+    broker = _plain()
+    broker.delete("deleted")
+    _refused(f"{LEGACY}NonExistentQueue", lambda: broker.get("deleted"))
 
 
 def send_and_receive() -> None:
-    with Broker() as broker:
-        broker.declare("simple")
-        broker.send("simple", 'Grüße, "Welt" <&>\r\n\t🎁')
-        expect(broker.bodies("simple", 2), ['Grüße, "Welt" <&>\r\n\t🎁', None])
+    broker = _plain()
+    broker.declare("simple")
+    broker.send("simple", 'Grüße, "Welt" <&>\r\n\t🎁')
+    expect(broker.bodies("simple", 2), ['Grüße, "Welt" <&>\r\n\t🎁', None])
 
 
 def message_attributes() -> None:
-    with Broker() as broker:
-        broker.declare("attributed")
-        broker.send("attributed", "gift", message_attributes=GIFT)
-        expect(_sqs_message(broker.get("attributed"))["MessageAttributes"], GIFT)
+    broker = _plain()
+    broker.declare("attributed")
+    broker.send("attributed", "gift", message_attributes=GIFT)
+    expect(_sqs_message(broker.get("attributed"))["MessageAttributes"], GIFT)
 
 
 def message_group_on_a_standard_queue() -> None:
-    with Broker() as broker:
-        broker.declare("fair")
-        broker.send("fair", "gift", MessageGroupId="tenant-1")
-        expect(_sqs_message(broker.get("fair"))["Attributes"]["MessageGroupId"], "tenant-1")
+    broker = _plain()
+    broker.declare("fair")
+    broker.send("fair", "gift", MessageGroupId="tenant-1")
+    expect(_sqs_message(broker.get("fair"))["Attributes"]["MessageGroupId"], "tenant-1")
 
 
 def long_poll() -> None:
@@ -188,11 +195,11 @@ def delay_seconds() -> None:
 
 
 def change_message_visibility() -> None:
-    with Broker() as broker:
-        broker.declare("hidden")
-        broker.send("hidden", "gift")
-        broker.get("hidden").requeue()
-        expect(_sqs_message(broker.get("hidden"))["Attributes"]["ApproximateReceiveCount"], "2")
+    broker = _plain()
+    broker.declare("hidden")
+    broker.send("hidden", "gift")
+    broker.get("hidden").requeue()
+    expect(_sqs_message(broker.get("hidden"))["Attributes"]["ApproximateReceiveCount"], "2")
 
 
 def delete_message() -> None:
@@ -206,20 +213,20 @@ def delete_message() -> None:
 def _dead_letter(suffix: str) -> None:
     """A message that is received once and rejected lands in the dead letter queue."""
     sick, source = f"lost-dlq{suffix}", f"lost{suffix}"
-    with Broker() as broker:
-        broker.declare(sick)
-        account = broker.channel._resolve_queue_url(sick).split("/")[-2]
-        arn = f"arn:aws:sqs:{broker.channel.region}:{account}:{PREFIX}{sick}"
-        policy = f'{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": 1}}'
-        with Broker({"RedrivePolicy": policy, "VisibilityTimeout": "0"}) as others:
-            others.declare(source)
-            others.send(source, "gift")
-            others.get(source).reject()
-            expect(others.get(source), None)
-        message = broker.get(sick)
-        expect(message.decode(), "gift")
-        attributes = _sqs_message(message)["Attributes"]
-        expect_true(attributes["DeadLetterQueueSourceArn"].endswith(f"{PREFIX}{source}"), "the source is told")
+    broker = _plain()
+    broker.declare(sick)
+    account = broker.channel._resolve_queue_url(sick).split("/")[-2]
+    arn = f"arn:aws:sqs:{broker.channel.region}:{account}:{PREFIX}{sick}"
+    policy = f'{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": 1}}'
+    with Broker({"RedrivePolicy": policy, "VisibilityTimeout": "0"}) as others:
+        others.declare(source)
+        others.send(source, "gift")
+        others.get(source).reject()
+        expect(others.get(source), None)
+    message = broker.get(sick)
+    expect(message.decode(), "gift")
+    attributes = _sqs_message(message)["Attributes"]
+    expect_true(attributes["DeadLetterQueueSourceArn"].endswith(f"{PREFIX}{source}"), "the source is told")
 
 
 def dead_letter_after_max_receive_count() -> None:
@@ -232,35 +239,35 @@ def fifo_queue() -> None:
 
 
 def fifo_order_and_sequence_numbers() -> None:
-    with Broker() as broker:
-        broker.declare("order.fifo")
-        for body in ("one", "two"):
-            broker.send("order.fifo", body)
-        messages = []
-        for _ in range(2):
-            message = broker.get("order.fifo")
-            message.ack()
-            messages.append(message)
-        expect([message.decode() for message in messages], ["one", "two"])
-        first, second = (_sqs_message(message)["Attributes"] for message in messages)
-        expect((first["MessageGroupId"], first["SequenceNumber"] < second["SequenceNumber"]), ("default", True))
+    broker = _plain()
+    broker.declare("order.fifo")
+    for body in ("one", "two"):
+        broker.send("order.fifo", body)
+    messages = []
+    for _ in range(2):
+        message = broker.get("order.fifo")
+        message.ack()
+        messages.append(message)
+    expect([message.decode() for message in messages], ["one", "two"])
+    first, second = (_sqs_message(message)["Attributes"] for message in messages)
+    expect((first["MessageGroupId"], first["SequenceNumber"] < second["SequenceNumber"]), ("default", True))
 
 
 def fifo_group_is_locked() -> None:
-    with Broker() as broker:
-        broker.declare("locked.fifo")
-        for body in ("a1", "a2", "b1"):
-            broker.send("locked.fifo", body, MessageGroupId=body[0])
-        expect(broker.bodies("locked.fifo", 3), ["a1", "b1", None])
+    broker = _plain()
+    broker.declare("locked.fifo")
+    for body in ("a1", "a2", "b1"):
+        broker.send("locked.fifo", body, MessageGroupId=body[0])
+    expect(broker.bodies("locked.fifo", 3), ["a1", "b1", None])
 
 
 def fifo_deduplication_id() -> None:
-    with Broker() as broker:
-        broker.declare("once.fifo")
-        for body in ("first", "second"):
-            broker.send("once.fifo", body, MessageDeduplicationId="same")
-        broker.get("once.fifo").ack()
-        expect(broker.bodies("once.fifo", 1), [None])
+    broker = _plain()
+    broker.declare("once.fifo")
+    for body in ("first", "second"):
+        broker.send("once.fifo", body, MessageDeduplicationId="same")
+    broker.get("once.fifo").ack()
+    expect(broker.bodies("once.fifo", 1), [None])
 
 
 def fifo_dead_letters() -> None:
@@ -268,17 +275,17 @@ def fifo_dead_letters() -> None:
 
 
 def queue_does_not_exist() -> None:
-    with Broker() as broker:
-        broker.declare("here")
-        url = broker.channel._resolve_queue_url("here").replace("here", "gone")
+    broker = _plain()
+    broker.declare("here")
+    url = broker.channel._resolve_queue_url("here").replace("here", "gone")
     with Broker(queue_name_prefix="", predefined_queues={"gone": {"url": url}}) as broker:
         _refused(f"{LEGACY}NonExistentQueue", lambda: broker.get("gone"))
         _refused(f"{LEGACY}NonExistentQueue", lambda: broker.send("gone", "gift"))
 
 
 def queue_deleted_recently() -> None:
-    with Broker() as broker:
-        broker.delete("brief")
+    broker = _plain()
+    broker.delete("brief")
     with Broker() as broker:
         _refused(f"{LEGACY}QueueDeletedRecently", lambda: broker.declare("brief"))
 
