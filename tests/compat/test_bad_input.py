@@ -181,6 +181,39 @@ def test_a_queue_url_that_cannot_be_one_is_refused(post_json, url):
     assert shape.partition("#")[2] in {"InvalidAddress", "QueueDoesNotExist", "MissingRequiredParameterException"}
 
 
+NAMES = [
+    "a\0",
+    "work\0",
+    "x.fifo.fifo",
+    ".",
+    "..",
+    "%2e%2e",
+    "\u0461ork",
+    "work\u200b",
+    " work",
+    "C:\\work",
+    "a" * 100_000,
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_a_name_that_could_be_taken_for_another_or_for_a_path_is_refused(post_json, query, name):
+    status, _, code, _ = post_json("CreateQueue", QueueName=name).json_error
+    assert (status, code) == (400, "InvalidParameterValue;Sender")
+    assert query("CreateQueue", {"QueueName": name}).error[:2] == (400, "InvalidParameterValue")
+
+
+def test_of_a_member_that_comes_twice_the_last_counts(post_json):
+    assert post_json("GetQueueUrl", raw=b'{"QueueName": "other", "QueueName": "work"}').status == 200
+    assert post_json("GetQueueUrl", raw=b'{"QueueName": "work", "QueueName": "other"}').status == 400
+
+
+@pytest.mark.parametrize("count", ["0", "11", "-1", "2147483648", "99999999999", "1e1", "0x1", "", "\u0661"])
+def test_a_number_of_messages_out_of_range_is_refused(query, count):
+    answer = query("ReceiveMessage", {"QueueUrl": "work", "MaxNumberOfMessages": count})
+    assert answer.error[:2] == (400, "InvalidParameterValue")
+
+
 @pytest.mark.parametrize("url", ["/111111111111/work", "Work", "WORK", "/000000000000/work2"])
 def test_a_queue_that_is_almost_this_one_does_not_exist(post_json, url):
     status, shape, _, _ = post_json("SendMessage", QueueUrl=url, MessageBody="x").json_error
