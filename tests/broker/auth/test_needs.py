@@ -130,6 +130,7 @@ def test_messages_that_move_to_one_queue_need_that_one():
     [
         "",
         "not base64!",
+        f"!{handle(arn('dlq'))}",
         base64.b64encode(b"[]").decode(),
         base64.b64encode(b"\xff").decode(),
         base64.b64encode(b'{"more":' + b"[" * 100_000).decode(),
