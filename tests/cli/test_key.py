@@ -119,7 +119,7 @@ def test_a_role_whose_condition_cannot_be_enforced_gets_no_key(amply, tmp_path):
         "Condition: {Bool: {'aws:MultiFactorAuthPresent': 'true'}}}]}]\n"
     )
     code, _, err = amply("key", "create", "r", "--topology", str(path))
-    assert code == 2
+    assert code == 1
     assert "roles, r: " in err
     assert "aws:MultiFactorAuthPresent" in err
 

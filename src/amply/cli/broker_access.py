@@ -29,6 +29,10 @@ class AccessError(AmplyError):
     exit_code = 2
 
 
+class RoleError(AmplyError):
+    """A role of the topology asks for what cannot be enforced."""
+
+
 class Strict(Struct, frozen=True):
     """What a strict broker holds its callers to: the keys, and what their roles may do."""
 
@@ -74,7 +78,7 @@ def policies_of(topology: Topology, path: Path) -> dict[str, Policy]:
         try:
             policies[role.name] = parse(derive.role_policy(topology, role), kind="identity")
         except PolicyError as error:
-            raise AccessError(
+            raise RoleError(
                 f"{path}: roles, {role.name}: {error.message}",
                 hint=f"Correct the role, then run: amply topology check {path}",
             ) from error
