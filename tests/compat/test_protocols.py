@@ -116,3 +116,15 @@ def test_a_path_that_is_no_queue_s_is_no_address(query, queue, path):
 def test_an_action_without_a_version_or_with_another_is_taken(ask, queue):
     for version in ("", "&Version=2009-02-01"):
         assert ask("GET", f"/?Action=GetQueueUrl&QueueName=work{version}").text("GetQueueUrlResult/QueueUrl") == queue
+
+
+def test_the_examples_of_the_api_reference_work(ask, sqs, queue):
+    """As gateways in front of SQS and plain HTTP clients send them: a number is left out where there is one element."""
+    path = "/000000000000/work" + "/"
+    assert ask("GET", f"{path}?Action=SetQueueAttributes&Attribute.Name=DelaySeconds&Attribute.Value=0").status == 200
+    assert ask("GET", f"{path}?Action=TagQueue&Tag.Key=QueueType&Tag.Value=Production").status == 200
+    assert sqs.list_queue_tags(QueueUrl=queue)["Tags"] == {"QueueType": "Production"}
+    sqs.send_message(QueueUrl=queue, MessageBody="x")
+    asked = f"{path}?Action=ReceiveMessage&MaxNumberOfMessages=5&VisibilityTimeout=15&AttributeName=All"
+    received = ask("GET", asked, headers=JSON).json["ReceiveMessageResponse"]["ReceiveMessageResult"]
+    assert {"Name": "ApproximateReceiveCount", "Value": "1"} in received["messages"][0]["Attributes"]

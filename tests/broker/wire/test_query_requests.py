@@ -230,6 +230,41 @@ ENTRY = "SendMessageBatchRequestEntry"
 
 
 @pytest.mark.parametrize(
+    ("numbered", "alone"),
+    [
+        ({"Action": "ReceiveMessage", "AttributeName.1": "All"}, {"Action": "ReceiveMessage", "AttributeName": "All"}),
+        ({"Action": "UntagQueue", "TagKey.1": "a"}, {"Action": "UntagQueue", "TagKey": "a"}),
+        (
+            {"Action": "TagQueue", "Tag.1.Key": "a", "Tag.1.Value": "b"},
+            {"Action": "TagQueue", "Tag.Key": "a", "Tag.Value": "b"},
+        ),
+        (
+            {"Action": "SetQueueAttributes", "Attribute.1.Name": "Policy", "Attribute.1.Value": ""},
+            {"Action": "SetQueueAttributes", "Attribute.Name": "Policy", "Attribute.Value": ""},
+        ),
+    ],
+)
+def test_the_only_element_needs_no_number(numbered: dict[str, str], alone: dict[str, str]) -> None:
+    url = {"QueueUrl": URL}
+    assert call_of(post(url | alone)).request == call_of(post(url | numbered)).request
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Attribute.Name": "Policy"},
+        {"Attribute.Value": "x"},
+        {"Attribute.Name": "Policy", "Attribute.Value": "x", "Attribute.1.Name": "Policy", "Attribute.1.Value": "x"},
+        {"Attribute.Name.x": "Policy", "Attribute.Value": "x"},
+        {"Attribute.Name": "Policy", "Attribute.Value.1": "x"},
+    ],
+)
+def test_half_a_pair_is_refused(fields: dict[str, str]) -> None:
+    exchange = post({"Action": "SetQueueAttributes", "QueueUrl": URL} | fields)
+    assert row_of(exchange) in (faults.INVALID_PARAMETER_VALUE, faults.MISSING_PARAMETER)
+
+
+@pytest.mark.parametrize(
     "fields",
     [
         {"AttributeName.2": "All"},
@@ -239,7 +274,7 @@ ENTRY = "SendMessageBatchRequestEntry"
         {"AttributeName.-1": "All"},
         {"AttributeName.\u0661": "All"},
         {"AttributeName.x": "All"},
-        {"AttributeName": "All"},
+        {"AttributeName": "All", "AttributeName.1": "All"},
         {"AttributeName.1.x": "All"},
         {"AttributeName.1": "All", "AttributeName.3": "All"},
         {"AttributeName.1": "All", "AttributeName.1.x": "All"},

@@ -1,6 +1,8 @@
 """The AWS Query protocol's requests: form fields such as `Attribute.1.Name` into typed requests.
 
-Lists and maps are flattened into numbered fields. Nothing is ever allocated by a number that a client sent.
+Lists and maps are flattened into numbered fields. The number may be left out where there is one element, as in examples
+of AWS's API reference (`AttributeName=All`, `Tag.Key=QueueType&Tag.Value=Production`). Nothing is ever allocated by a
+number that a client sent.
 """
 
 import re
@@ -134,7 +136,8 @@ def _type_reader(info: inspect.Type, names: Mapping[str, str], key_name: str) ->
 
 def _list_reader(read_element: _Read) -> _Read:
     def read(node: _Node, path: str) -> list[Any]:
-        return [read_element(child, child_path) for child, child_path in _numbered(node, path)]
+        elements = [(node, path)] if isinstance(node, str) else _numbered(node, path)
+        return [read_element(child, child_path) for child, child_path in elements]
 
     return read
 
@@ -142,7 +145,8 @@ def _list_reader(read_element: _Read) -> _Read:
 def _map_reader(read_value: _Read, key_name: str) -> _Read:
     def read(node: _Node, path: str) -> dict[str, Any]:
         pairs: dict[str, Any] = {}
-        for child, child_path in _numbered(node, path):
+        is_alone = isinstance(node, dict) and node.keys() == {key_name, "Value"}
+        for child, child_path in [(node, path)] if is_alone else _numbered(node, path):
             if isinstance(child, str):
                 raise _invalid_name(child_path)
             for part in (key_name, "Value"):
