@@ -233,26 +233,6 @@ def test_a_missing_queue_has_its_short_text() -> None:
     assert json.loads(response.body)["message"] == "The specified queue does not exist."
 
 
-@pytest.mark.parametrize("name", sorted(ACTIONS))
-def test_each_required_parameter_is_missed(name: str) -> None:
-    required = MODEL.operation_model(name).input_shape.required_members
-    for member in required:
-        given = {key: value for key, value in with_base64(REQUESTS[name]).items() if key != member}
-        exchange = read_json(name, json.dumps(given).encode())
-        assert row_of(exchange) is faults.MISSING_PARAMETER
-        assert exchange.fault is not None
-        assert exchange.fault.message == f"The request must contain the parameter {member}."
-
-
-def test_a_required_member_of_a_batch_entry_is_missed() -> None:
-    entries = [{"Id": "a", "ReceiptHandle": "r"}, {"Id": "b"}]
-    exchange = read_json("DeleteMessageBatch", json.dumps({"QueueUrl": URL, "Entries": entries}).encode())
-    assert exchange.fault is not None
-    assert exchange.fault.message == (
-        "The request must contain the parameter DeleteMessageBatchRequestEntry.2.ReceiptHandle."
-    )
-
-
 def test_an_empty_body_is_a_request_without_parameters() -> None:
     assert call_of(read_json("ListQueues", b"")).request == shapes.ListQueuesRequest()
 

@@ -219,13 +219,6 @@ def test_a_body_of_another_content_type_is_not_a_form(content_type: bytes) -> No
     assert row_of(post({"Action": "ListQueues"}, content_type=content_type)) is faults.UNKNOWN_OPERATION
 
 
-def test_a_required_parameter_is_missed() -> None:
-    exchange = post({"Action": "SendMessage", "QueueUrl": URL})
-    assert row_of(exchange) is faults.MISSING_PARAMETER
-    assert exchange.fault is not None
-    assert exchange.fault.message == "The request must contain the parameter MessageBody."
-
-
 ENTRY = "SendMessageBatchRequestEntry"
 
 
