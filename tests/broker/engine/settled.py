@@ -60,7 +60,7 @@ class Broker:
                     self.engine.quiet_were_read(read, page.messages, [], to, self.now_ms, is_last=page.is_last)
                 )
             elif isinstance(read, ReadInOrder):
-                page = self.store.in_order(read.shelf, read.after, read.until_ms, read.count, read.size_bytes)
+                page = self.store.in_order(read.shelf, read.after, read.until, read.count, read.size_bytes)
                 self._settle(self.engine.were_read_in_order(read, page.messages, [], self.now_ms, is_last=page.is_last))
             elif isinstance(read, Fetch):
                 page = self.store.fetch(read.shelf, read.seqs, read.size_bytes)

@@ -53,12 +53,15 @@ class ReadQuiet(Struct, frozen=True):
 
 
 class ReadInOrder(Struct, frozen=True):
-    """Look up the next messages of a FIFO queue, in the order of sending; `Engine.were_read_in_order` takes them."""
+    """Look up the next messages of a FIFO queue, in the order of sending; `Engine.were_read_in_order` takes them.
+
+    `until`: those sent up to a moment, or up to a number.
+    """
 
     shelf: int
     issued: int
     after: tuple[int, int]
-    until_ms: int
+    until: tuple[int, int]
     count: int
     size_bytes: int
 

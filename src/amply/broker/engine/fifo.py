@@ -16,7 +16,7 @@ from amply.broker.engine.delayed import STEP_MS, Delayed
 from amply.broker.engine.in_flight import InFlight
 from amply.broker.engine.line import Line, group_of
 from amply.broker.engine.queue import Queue
-from amply.broker.engine.records import Added, Attempt, Attempted, Content, Deduplicated, Entry, Removed
+from amply.broker.engine.records import Added, Attempt, Attempted, Content, Deduplicated, Entry, QueueRecord, Removed
 from amply.broker.engine.window import START
 from amply.broker.sqs import faults
 from amply.broker.sqs.faults import Fault, invalid_parameter
@@ -28,13 +28,21 @@ if TYPE_CHECKING:
     from amply.broker.engine.window import WindowSize
     from amply.broker.sqs.receipts import Receipt
 
-_UNBOUNDED = 1 << 62
+_UNBOUNDED = _EVER = 1 << 62
 
 
 class FifoQueue(Queue):
     """Groups, their locks, deduplication and receive attempts."""
 
-    _horizon_ms = 0  # the delay of every message sent up to then has ended, whatever the delay becomes later
+    # The delay of every message sent up to then, or up to that number, has ended, whatever the delay becomes later.
+    _horizon_ms = 0
+    _horizon_seq = 0
+
+    def declare(self, record: QueueRecord) -> None:
+        """Take over the queue's attributes. What is visible stays so when there is a delay now."""
+        if getattr(self, "delay_s", None) == 0:  # not a queue that was just restored
+            self._horizon_seq = self.numbers.last
+        super().declare(record)
 
     def empty(self, window_size: "WindowSize") -> None:
         """Forget every message and deduplication id: the queue is new, or was purged."""
@@ -74,12 +82,8 @@ class FifoQueue(Queue):
             self.line.groups.unlock(group_of(entry))
         if self.delay_s:
             horizon_ms = now_ms - self.delay_s * 1000
-            horizon_ms -= horizon_ms % STEP_MS
-            due_ms = horizon_ms
-        else:
-            horizon_ms, due_ms = now_ms, now_ms + STEP_MS
-        self._horizon_ms = max(self._horizon_ms, horizon_ms)
-        if self.delayed.pop_due(due_ms):
+            self._horizon_ms = max(self._horizon_ms, horizon_ms - horizon_ms % STEP_MS)
+        if self.delayed.pop_due(self._horizon_ms if self.delay_s else _EVER):
             self.line.leave_on_disk()
         self.deduplication.forget(now_ms)
         self.attempts.forget(now_ms)
@@ -136,7 +140,7 @@ class FifoQueue(Queue):
 
     def _add(self, entry: Entry, content: Content, decision: Decision) -> None:
         decision.changes.append(Added(entry, content))
-        if entry.sent_ms > self._horizon_ms:
+        if self.delay_s:
             self.delayed.add(entry.sent_ms, 0)
         elif self.line.is_reading or self._unread_count() or len(self.delayed) or not self._can_look_further():
             self.line.leave_on_disk()
@@ -309,7 +313,7 @@ class FifoQueue(Queue):
             return entry
         if seq in self.line.groups:
             return self.line.remove(seq) or on_disk
-        if on_disk is not None and on_disk.sent_ms > self._horizon_ms:
+        if on_disk is not None and on_disk.sent_ms > self._horizon_ms and seq > self._horizon_seq:
             self.delayed.remove(on_disk.sent_ms + -on_disk.sent_ms % STEP_MS)
         return on_disk
 
@@ -341,7 +345,8 @@ class FifoQueue(Queue):
             self._unread_count() > 0 and self._can_look_further() and line.wants_more(is_awaited=len(self.parking) > 0)
         ):
             issued, after = self.lookups.start(), line.start_reading()
-            decision.reads.append(ReadInOrder(shelf, issued, after, self._horizon_ms, size.count, size.size_bytes))
+            until = (self._horizon_ms, self._horizon_seq) if self.delay_s else (_EVER, _EVER)
+            decision.reads.append(ReadInOrder(shelf, issued, after, until, size.count, size.size_bytes))
 
     def were_read_in_order(
         self, read: ReadInOrder, messages: list[tuple[Entry, Content]], damaged: list[int], *, is_last: bool

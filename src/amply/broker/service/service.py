@@ -204,7 +204,7 @@ class Service:
             )
         elif isinstance(read, ReadInOrder):
             self._committer.look_up(
-                lambda store: store.in_order(read.shelf, read.after, read.until_ms, read.count, read.size_bytes),
+                lambda store: store.in_order(read.shelf, read.after, read.until, read.count, read.size_bytes),
                 partial(self._were_read_in_order, engine, read),
             )
         elif isinstance(read, Fetch):

@@ -158,10 +158,12 @@ class MemoryStore:
             return Page(page.messages, [], is_last=False), later[_LOOKED_AT - 1]
         return page, (until_ms, _AFTER_ALL_SEQS)
 
-    def in_order(self, shelf: int, after: tuple[int, int], until_ms: int, count: int, size_bytes: int) -> Page:
-        """Up to `count` messages with (sent_ms, seq) > `after` and sent_ms <= `until_ms`, in that order."""
+    def in_order(self, shelf: int, after: tuple[int, int], until: tuple[int, int], count: int, size_bytes: int) -> Page:
+        """Up to `count` messages with (sent_ms, seq) > `after`, and a sent_ms or a seq up to `until`, in that order."""
         entries = sorted(self._on(shelf), key=_BY_AGE)
-        seqs = (entry.seq for entry in entries if _BY_AGE(entry) > after and entry.sent_ms <= until_ms)
+        until_ms, until_seq = until
+        later = (entry for entry in entries if _BY_AGE(entry) > after)
+        seqs = (entry.seq for entry in later if entry.sent_ms <= until_ms or entry.seq <= until_seq)
         return self._page(seqs, count, size_bytes)
 
     def fetch(self, shelf: int, seqs: Sequence[int], size_bytes: int) -> Page:

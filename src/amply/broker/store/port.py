@@ -116,8 +116,11 @@ class Store(Protocol):
         Looks at a bounded number of messages. Also returns how far it got, as (visible_ms, seq).
         """
 
-    def in_order(self, shelf: int, after: tuple[int, int], until_ms: int, count: int, size_bytes: int) -> Page:
-        """The same by (sent_ms, seq), with sent_ms <= `until_ms`, whatever became of the messages since."""
+    def in_order(self, shelf: int, after: tuple[int, int], until: tuple[int, int], count: int, size_bytes: int) -> Page:
+        """The same by (sent_ms, seq), whatever became of the messages since.
+
+        Up to those with a sent_ms, or a seq, of at most what `until` says.
+        """
 
     def fetch(self, shelf: int, seqs: Sequence[int], size_bytes: int) -> Page:
         """Those of the messages that lie on the shelf, in the order asked for; stops early as `ready` does."""

@@ -144,9 +144,9 @@ class SqliteStore:
             return page, (last.visible_ms, last.seq)
         return Page(page.messages, page.damaged, is_last=further is None), place
 
-    def in_order(self, shelf: int, after: tuple[int, int], until_ms: int, count: int, size_bytes: int) -> Page:
-        """Up to `count` messages with (sent_ms, seq) > `after` and sent_ms <= `until_ms`, in that order."""
-        return self._page(shelf, count, size_bytes, QUERIES["in_order"], (shelf, *after, until_ms, count + 1))
+    def in_order(self, shelf: int, after: tuple[int, int], until: tuple[int, int], count: int, size_bytes: int) -> Page:
+        """Up to `count` messages with (sent_ms, seq) > `after`, and a sent_ms or a seq up to `until`, in that order."""
+        return self._page(shelf, count, size_bytes, QUERIES["in_order"], (shelf, *after, *until, count + 1))
 
     def fetch(self, shelf: int, seqs: Sequence[int], size_bytes: int) -> Page:
         """Those of the messages that lie on the shelf, in the order asked for."""

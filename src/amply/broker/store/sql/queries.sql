@@ -54,7 +54,7 @@ LIMIT ?;
 -- name: in_order
 -- The same in the order of sending, whatever became of the messages since.
 SELECT * FROM stored
-WHERE shelf = ? AND (sent_ms, seq) > (?, ?) AND sent_ms <= ?
+WHERE shelf = ? AND (sent_ms, seq) > (?, ?) AND (sent_ms <= ? OR seq <= ?)
 ORDER BY sent_ms, seq
 LIMIT ?;
 
