@@ -14,6 +14,7 @@ var refusalSteps = []step{
 	{"queue_does_not_exist", queueDoesNotExist},
 	{"queue_deleted_recently", queueDeletedRecently},
 	{"receipt_handle_is_invalid", receiptHandleIsInvalid},
+	{"message_not_inflight", messageNotInflight},
 	{"empty_batch_request", emptyBatchRequest},
 	{"batch_entry_ids_not_distinct", func(r *run) {
 		refusedBatch[*types.BatchEntryIdsNotDistinct](r, "BatchEntryIdsNotDistinct", entries("gift", "same", "same"))
@@ -65,6 +66,16 @@ func receiptHandleIsInvalid(r *run) {
 	err := failure(r.sqs.DeleteMessage(ctx, asked))
 	refused[*types.ReceiptHandleIsInvalid](err, "ReceiptHandleIsInvalid", 400)
 	refused[*types.ReceiptHandleIsInvalid](failure(0, r.hide(url, garbage, 0)), "ReceiptHandleIsInvalid", 400)
+}
+
+func messageNotInflight(r *run) {
+	url := r.fifo("back", nil)
+	must(r.sendGrouped(url, "gift", "group", "one"))
+	handle := only(r.receive(url)).ReceiptHandle
+	must(0, r.hide(url, handle, 0))
+	refused[*types.MessageNotInflight](failure(0, r.hide(url, handle, 60)), legacy+"MessageNotInflight", 400)
+	late := &sqs.DeleteMessageInput{QueueUrl: url, ReceiptHandle: handle}
+	refusedPlainly(failure(r.sqs.DeleteMessage(ctx, late)), "InvalidParameterValue")
 }
 
 func emptyBatchRequest(r *run) {

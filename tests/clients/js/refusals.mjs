@@ -44,6 +44,18 @@ export const steps = {
     await run.refused(shape, shape, "ChangeMessageVisibility", { ...handle, VisibilityTimeout: 0 });
   },
 
+  async message_not_inflight(run) {
+    const QueueUrl = await run.fifo("back");
+    const grouped = { MessageGroupId: "group", MessageDeduplicationId: "one" };
+    await run.send("SendMessage", { QueueUrl, MessageBody: "gift", ...grouped });
+    const [{ ReceiptHandle }] = await run.receive(QueueUrl);
+    const handle = { QueueUrl, ReceiptHandle };
+    await run.send("ChangeMessageVisibility", { ...handle, VisibilityTimeout: 0 });
+    const shape = "MessageNotInflight";
+    await run.refused(shape, LEGACY + shape, "ChangeMessageVisibility", { ...handle, VisibilityTimeout: 60 });
+    await run.refused(null, "InvalidParameterValue", "DeleteMessage", handle);
+  },
+
   async empty_batch_request(run) {
     const asked = { QueueUrl: await run.queue("empty"), Entries: [] };
     for (const action of ["SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"]) {

@@ -58,6 +58,7 @@ STEPS = [
     refusals.queue_does_not_exist,
     refusals.queue_deleted_recently,
     refusals.receipt_handle_is_invalid,
+    refusals.message_not_inflight,
     refusals.empty_batch_request,
     refusals.batch_entry_ids_not_distinct,
     refusals.invalid_batch_entry_id,

@@ -49,8 +49,8 @@ NOT_ASKED = {
         "batch_request_too_long",
     ],
     "it gives every message of a FIFO queue a group and an id": ["fifo_content_based_deduplication", "fifo_refusals"],
+    "it uses no receipt handle again": ["receipt_handle_is_invalid", "message_not_inflight"],
     "what it sends is always well formed": [
-        "receipt_handle_is_invalid",
         "invalid_message_contents",
         "invalid_parameter_value",
         "unsupported_operation",

@@ -40,6 +40,17 @@ def receipt_handle_is_invalid(run: Run) -> None:
     run.refused(shape, shape, run.sqs.change_message_visibility, **handle, VisibilityTimeout=0)
 
 
+def message_not_inflight(run: Run) -> None:
+    url = run.fifo("back")
+    run.sqs.send_message(QueueUrl=url, MessageBody="gift", MessageGroupId="group", MessageDeduplicationId="one")
+    (message,) = run.receive(url)
+    handle = {"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]}
+    run.sqs.change_message_visibility(**handle, VisibilityTimeout=0)
+    hide = run.sqs.change_message_visibility
+    run.refused("MessageNotInflight", f"{LEGACY}MessageNotInflight", hide, **handle, VisibilityTimeout=60)
+    run.refused(None, "InvalidParameterValue", run.sqs.delete_message, **handle)
+
+
 def empty_batch_request(run: Run) -> None:
     asked = {"QueueUrl": run.queue("empty"), "Entries": []}
     for call in (run.sqs.send_message_batch, run.sqs.delete_message_batch, run.sqs.change_message_visibility_batch):
