@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import ROOT, ceiling, depth, jobs, profiles, receive, report, send
+from bench import ROOT, ceiling, depth, jobs, profiles, receive, report, send, strict
 from bench.jobs_processes import CONTENDERS, Name
 
 
@@ -36,6 +36,10 @@ def _parser() -> argparse.ArgumentParser:
     sending.add_argument("--seconds", type=float, default=5.0, help="of each round")
     sending.add_argument("--body-bytes", type=int, default=200)
     sending.add_argument("--rate", type=float, default=0.0, help="requests a second, answered or not (open loop)")
+    asking = command("strict", "a strict broker against an open one, under durable SendMessage", rounds=6)
+    asking.add_argument("--connections", type=_counts, default=[1, 32])
+    asking.add_argument("--seconds", type=float, default=4.0, help="of each turn")
+    asking.add_argument("--body-bytes", type=int, default=200)
     receiving = command("receive", "receiving and deleting, ten at a time and one at a time")
     receiving.add_argument("--connections", type=_counts, default=[1, 8])
     receiving.add_argument("--messages", type=int, default=10_000, help="of each round")
@@ -65,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     name, path = parameters.pop("command"), parameters.pop("json")
     module: Any = {
         "send": send,
+        "strict": strict,
         "receive": receive,
         "depth": depth,
         "jobs": jobs,

@@ -18,7 +18,7 @@ import psutil  # type: ignore[import-untyped]
 import uvloop
 from msgspec import Struct
 
-from bench.calls import BATCH, Calls, handles_in
+from bench.calls import BATCH, Calls, Key, handles_in
 
 Work = Literal["send", "send-batch", "receive", "receive-batch"]
 # What a connection does: it yields requests and is sent the answers.
@@ -35,6 +35,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     `receive` and `receive-batch` delete what they receive. With `rate`, requests start at that many a second whether
     earlier ones are answered or not (open loop), and latencies count from when a request was due; without it, each
     connection asks again as soon as it is answered (closed loop). `server_pid` is watched for its use of the CPU.
+    With a `key`, sends are signed.
     """
 
     host: str
@@ -47,6 +48,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     rate: float = 0.0
     body_bytes: int = 200
     server_pid: int = 0
+    key: Key | None = None
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -72,7 +74,7 @@ class Load:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.calls = Calls(plan.host, plan.queue_url, plan.body_bytes)
+        self.calls = Calls(plan.host, plan.queue_url, plan.body_bytes, plan.key)
         self.latencies_s = array("d")
         self.messages = 0
         self.errors = 0

@@ -20,7 +20,7 @@ import msgspec
 import psutil  # type: ignore[import-untyped]
 
 from bench import ROOT
-from bench.calls import QUEUE_NAME
+from bench.calls import QUEUE_NAME, Key, signing
 from bench.load import Outcome, Plan
 from bench.report import say
 
@@ -42,10 +42,11 @@ def scratch() -> Iterator[Path]:
 
 
 class Broker:
-    """A broker process on a data folder. It can be killed and started again."""
+    """A broker process on a data folder. It can be killed and started again. With a key in the folder, it is strict."""
 
-    def __init__(self, data: Path, command: tuple[str, ...] = _AMPLY) -> None:
+    def __init__(self, data: Path, command: tuple[str, ...] = _AMPLY, key: Key | None = None) -> None:
         self.data = data
+        self.key = key
         self.host = ""
         self.queue_url = ""
         self._command = command
@@ -70,8 +71,12 @@ class Broker:
         self.data.mkdir(parents=True, exist_ok=True)
         with (self.data / "broker.log").open("ab") as log:
             started = time.perf_counter()
+            auth = "open" if self.key is None else "strict"
             self._process = subprocess.Popen(
-                [*self._command, "broker", "--port", port, "--data", str(self.data)], stdout=log, stderr=log, cwd=ROOT
+                [*self._command, "broker", "--port", port, "--data", str(self.data), "--auth", auth],
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
             )
         if self.queue_url:
             # Visible again at once: the measurement takes nothing away.
@@ -84,15 +89,23 @@ class Broker:
         """One request on a connection of its own. RuntimeError if the answer is not a success."""
         connection = http.client.HTTPConnection(self.host, timeout=_STOP_S)
         try:
-            headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"AmazonSQS.{action}"}
-            connection.request("POST", "/", json.dumps(parameters), headers)
+            body = json.dumps(parameters).encode()
+            headers = {
+                "Content-Type": "application/x-amz-json-1.0",
+                "X-Amz-Target": f"AmazonSQS.{action}",
+                "X-Amzn-Query-Mode": "true",
+            }
+            if self.key is not None:
+                signed = signing(self.host, action, body, self.key)
+                headers |= {"X-Amz-Date": signed["date"], "Authorization": signed["authorization"]}
+            connection.request("POST", "/", body, headers)
             response = connection.getresponse()
-            body = response.read()
+            answer = response.read()
         finally:
             connection.close()
         if response.status != 200:
-            raise RuntimeError(f"{action} was answered {response.status}: {body.decode(errors='replace')}")
-        return dict(json.loads(body or b"{}"))
+            raise RuntimeError(f"{action} was answered {response.status}: {answer.decode(errors='replace')}")
+        return dict(json.loads(answer or b"{}"))
 
     def depth(self) -> int:
         """How many messages wait in the queue."""
@@ -125,9 +138,9 @@ class Broker:
 
 
 @contextmanager
-def broker(data: Path, command: tuple[str, ...] = _AMPLY) -> Iterator[Broker]:
+def broker(data: Path, command: tuple[str, ...] = _AMPLY, key: Key | None = None) -> Iterator[Broker]:
     """A broker that has a queue, stopped at the end."""
-    running = Broker(data, command)
+    running = Broker(data, command, key)
     running.start()
     try:
         yield running
@@ -135,9 +148,18 @@ def broker(data: Path, command: tuple[str, ...] = _AMPLY) -> Iterator[Broker]:
         running.stop()
 
 
+def new_key(data: Path) -> Key:
+    """A key for everything, for a broker on that folder."""
+    made = subprocess.run(
+        [*_AMPLY, "key", "create", "admin", "--data", str(data), "--json"], stdout=subprocess.PIPE, cwd=ROOT, check=True
+    )
+    told = json.loads(made.stdout)
+    return Key(told["AccessKeyId"], told["SecretAccessKey"])
+
+
 def run(running: Broker, **plan: Any) -> Outcome:
     """Put a load on a broker: the members of `load.Plan`, without where the broker is."""
-    whole = Plan(host=running.host, queue_url=running.queue_url, server_pid=running.pid, **plan)
+    whole = Plan(host=running.host, queue_url=running.queue_url, server_pid=running.pid, key=running.key, **plan)
     return generate(whole)
 
 

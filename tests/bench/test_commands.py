@@ -40,6 +40,17 @@ def test_send_gives_a_rate_for_each_number_of_connections_and_says_on_what_machi
     assert "durable SendMessage" in seen
 
 
+def test_strict_compares_signed_requests_with_those_that_nobody_looks_at(tmp_path: Path) -> None:
+    content, seen = bench(tmp_path, "strict", "--connections", "2", "--seconds", "0.3", "--rounds", "2")
+
+    (row,) = content["figures"]
+    assert row["rate_ratio"]["median"] > 0
+    assert row["strict_us"]["median"] > 0
+    assert row["errors"] == 0
+    assert len(row["rounds"]) == 2
+    assert "strict by open" in seen
+
+
 def test_receive_empties_the_queue_that_it_filled(tmp_path: Path) -> None:
     content, _ = bench(tmp_path, "receive", "--connections", "2", "--messages", "100", "--rounds", "1")
 

@@ -95,6 +95,13 @@ def test_the_tags_that_a_request_brings_can_be_a_condition(strict, url, set_poli
     message_of(admin.tag_queue, QueueUrl=url, Tags={"stage": "production"})
 
 
+def test_moving_dead_letters_back_takes_the_right_to_send_to_every_queue_that_they_came_from(strict, set_policy):
+    operator = strict.client(strict.key("dlq-operator"))
+    set_policy(Effect="Deny", Principal={"AWS": PRODUCER.replace("producer", "dlq-operator")})
+    said = message_of(operator.start_message_move_task, SourceArn=f"{ARN}-dlq")
+    assert f"sqs:SendMessage on resource: {ARN} with an explicit deny" in said
+
+
 def test_another_accounts_queue_takes_both_sides(start_broker, start_strict, make_client, tmp_path):
     folder = tmp_path / "store"
     open_broker = start_broker(SqliteStore(folder))
