@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from signing import signature
+from strict import TREASURE, probe
 from wire_client import HttpClient
 from world import World, Wrong
 
@@ -21,8 +22,8 @@ JSON_HEADERS = {b"host": b"localhost", b"content-type": b"application/x-amz-json
 FORM_HEADERS = {b"host": b"localhost", b"content-type": b"application/x-www-form-urlencoded"}
 
 # No byte of UTF-8, and hardly one of HTTP: what happens between the bytes that a client sends.
-SPLIT, PASS, CHOKE, READ_ON = b"\xf8", b"\xf9", b"\xfa", b"\xfb"
-_EVENTS = re.compile(rb"[\xf8-\xfb]|[^\xf8-\xfb]+")
+SPLIT, PASS, CHOKE, READ_ON, HANG_UP = b"\xf8", b"\xf9", b"\xfa", b"\xfb", b"\xfc"
+_EVENTS = re.compile(rb"[\xf8-\xfc]|[^\xf8-\xfc]+")
 _HANDLE = re.compile(rb'(?:"ReceiptHandle":"|<ReceiptHandle>)([^"<]+)')
 
 
@@ -52,6 +53,27 @@ def with_world(data: bytes, make_request: Callable[[bytes], Request]) -> None:
         world.close()
 
 
+def strict(data: bytes) -> None:
+    """One request a line, as in the two targets above but with J before one in JSON; `$H` is of a queue `secret`."""
+    probe(data, REQUESTS_MAX, _any_request, _make_queues)
+
+
+def _any_request(line: bytes) -> Request:
+    return _json_request(*line[1:].partition(b" ")[::2]) if line.startswith(b"J") else _query_request(line)
+
+
+def _make_queues(world: World) -> bytes:
+    for name in (b"work", b"secret"):
+        world.ask(_json_request(b"CreateQueue", b'{"QueueName":"%b"}' % name))
+    queue = URL.replace(b"work", b"secret")
+    for _ in range(2):
+        body = b'{"QueueUrl":"%b","MessageBody":"%b"}' % (queue, TREASURE.encode())
+        world.ask(_json_request(b"SendMessage", body))
+    answer = world.ask(_json_request(b"ReceiveMessage", b'{"QueueUrl":"%b"}' % queue))
+    found = _HANDLE.search(answer.body)
+    return found[1] if found else b"none"
+
+
 def _json_request(action: bytes, body: bytes) -> Request:
     return Request("POST", "/", {**JSON_HEADERS, b"x-amz-target": b"AmazonSQS." + action}, body)
 
@@ -76,6 +98,8 @@ def http(data: bytes) -> None:
                 client.stop_reading()
             elif event == READ_ON:
                 client.read_on()
+            elif event == HANG_UP:
+                client.hang_up()
             elif event != SPLIT:
                 client.send(event)
         client.end()
@@ -93,7 +117,7 @@ def pieces(data: bytes) -> None:
 
 
 def _drop_events(data: bytes) -> bytes:
-    return data.translate(None, SPLIT + PASS + CHOKE + READ_ON)
+    return data.translate(None, SPLIT + PASS + CHOKE + READ_ON + HANG_UP)
 
 
 def _read(data: bytes, size: int) -> Any:
@@ -114,4 +138,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "http": http,
     "pieces": pieces,
     "signature": signature,
+    "strict": strict,
 }

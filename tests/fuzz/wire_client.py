@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from amply.broker.server.connection import AHEAD_MAX_BYTES, IDLE_DEADLINE_S, Connection
 from amply.broker.server.hall import Hall
 from amply.broker.server.reader import PIPELINE_MAX
+from amply.broker.service import observation
 
 if TYPE_CHECKING:
     from world import World
 
-MAX_BODY_BYTES = 4096
+MAX_BODY_BYTES = 300
 _HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) [^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
 _LENGTH = re.compile(rb"content-length: (\d+)\r\n")
 
@@ -40,6 +41,11 @@ class Wire(asyncio.Transport):
         """What the client sends, as soon as the server reads."""
         self._unread += data
         self._deliver()
+
+    def hang_up(self) -> None:
+        """The client closes."""
+        if not self._closing and not self._connection.eof_received():
+            self.close()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """The client decides when the buffer is full."""
@@ -114,6 +120,12 @@ class HttpClient:
 
     def read_on(self) -> None:
         self._happens(self._connection.resume_writing)
+
+    def hang_up(self) -> None:
+        """The client is gone; nothing waits for it any more."""
+        self._happens(self._wire.hang_up)
+        if any(view.parked_polls for view in observation.queue_views(self._world.service)):
+            raise RuntimeError("a poll of nobody is parked")
 
     def pass_time(self, seconds: float) -> None:
         self._now_s += seconds
