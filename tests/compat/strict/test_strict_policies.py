@@ -98,8 +98,20 @@ def test_the_tags_that_a_request_brings_can_be_a_condition(strict, url, set_poli
 def test_moving_dead_letters_back_takes_the_right_to_send_to_every_queue_that_they_came_from(strict, set_policy):
     operator = strict.client(strict.key("dlq-operator"))
     set_policy(Effect="Deny", Principal={"AWS": PRODUCER.replace("producer", "dlq-operator")})
-    said = message_of(operator.start_message_move_task, SourceArn=f"{ARN}-dlq")
-    assert f"sqs:SendMessage on resource: {ARN} with an explicit deny" in said
+    for spelling in (ARN, ARN.replace("arn:aws:", "arn:aws-cn:")):
+        said = message_of(operator.start_message_move_task, SourceArn=f"{spelling}-dlq")
+        assert f"sqs:SendMessage on resource: {ARN} with an explicit deny" in said
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
+def test_a_denial_holds_by_whatever_name_the_queue_is_called(strict, partition):
+    admin = strict.client(strict.key("admin"))
+    dead = f"{ARN}-dlq"
+    told = {"Effect": "Deny", "Principal": "*", "Action": "sqs:ListMessageMoveTasks", "Resource": dead}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [told]})
+    admin.set_queue_attributes(QueueUrl=strict.url("amply-celery-dlq"), Attributes={"Policy": policy})
+    said = message_of(admin.list_message_move_tasks, SourceArn=dead.replace("arn:aws:", f"arn:{partition}:"))
+    assert said.endswith("with an explicit deny in a resource-based policy")
 
 
 def test_another_accounts_queue_takes_both_sides(start_broker, start_strict, make_client, tmp_path):
@@ -142,7 +154,7 @@ def test_a_policy_from_before_that_cannot_be_enforced_allows_nothing_but_its_own
     )
     admin.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     broken = guarding.PolicyError("aws:Odd", "Statement[0].Condition", "not known here")
-    monkeypatch.setattr(guarding, "_parsed", lambda _: broken)
+    monkeypatch.setattr(guarding, "_parsed", lambda *_: broken)
     assert "cannot be enforced" in message_of(admin.send_message, QueueUrl=url, MessageBody="x")
     admin.set_queue_attributes(QueueUrl=url, Attributes={"Policy": ""})
     admin.send_message(QueueUrl=url, MessageBody="x")
