@@ -63,6 +63,14 @@ def test_a_queue_that_had_less_than_was_asked_for_is_empty():
     assert plan.next_ask("celery") == Ask(10, waits=False)
 
 
+def test_a_queue_that_can_give_one_message_at_once_is_not_empty_after_one():
+    plan = turns(*NAMES, limit=4)
+    plan.next_ask("high")
+    assert plan.answered("high", 1, 1) == 1
+    assert plan.next_ask("celery") is None
+    assert plan.next_ask("high") == Ask(3, waits=False)
+
+
 def test_after_every_message_of_a_lower_queue_the_higher_ones_are_looked_at_again():
     plan = turns("high", "celery", limit=4)
     plan.next_ask("high")

@@ -267,7 +267,7 @@ class Intake:
         good = [verdict.delivery for verdict in verdicts if verdict.is_good]
         with self._lock:
             priority = -1 if ask.goes_first else self._priority(queue.name)
-            room = self._turns.answered(queue.name, len(messages)) if priority is not None else 0
+            room = self._turns.answered(queue.name, len(messages), queue.most_at_once) if priority is not None else 0
             for delivery in good[:room]:
                 heapq.heappush(self._ready, (priority or 0, next(self._numbers), delivery))
             self._turns.released(max(0, room - len(good)))

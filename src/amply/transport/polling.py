@@ -34,7 +34,7 @@ def receive_members(queue: Queue, messages: int, wait_s: int, lease_s: int) -> d
     """The members of a ReceiveMessage request."""
     return {
         "QueueUrl": queue.url,
-        "MaxNumberOfMessages": messages,
+        "MaxNumberOfMessages": min(messages, queue.most_at_once),
         "WaitTimeSeconds": wait_s,
         "VisibilityTimeout": lease_s,
         "MessageSystemAttributeNames": ["ApproximateReceiveCount", "MessageGroupId"],

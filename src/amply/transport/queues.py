@@ -13,6 +13,7 @@ from amply.errors import AmplyError
 from amply.transport.client import SqsClient
 from amply.transport.faults import SqsFault, Unreachable
 from amply.transport.options import Options
+from amply.transport.turns import MOST_AT_ONCE
 
 _FIFO_SUFFIX = ".fifo"
 # AWS API reference, CreateQueue: letters, digits, hyphens and underscores, up to 80 of them.
@@ -38,6 +39,15 @@ class Queue(Struct, frozen=True):
     def is_fifo(self) -> bool:
         """Whether SQS keeps its messages in order."""
         return self.sqs_name.endswith(_FIFO_SUFFIX)
+
+    @property
+    def most_at_once(self) -> int:
+        """How many messages to receive at once.
+
+        Of a FIFO queue one: a receive of more brings several of one group, which a worker's children would run side by
+        side. As long as the one is held, SQS gives no other of its group (developer guide, FIFO delivery logic).
+        """
+        return 1 if self.is_fifo else MOST_AT_ONCE
 
 
 class Limits(Struct, frozen=True):

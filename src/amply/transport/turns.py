@@ -72,13 +72,13 @@ class Turns:
         line.asked = ask
         return ask
 
-    def answered(self, name: str, received: int) -> int:
-        """The queue's request brought so many messages; gives how many of them there is room for."""
+    def answered(self, name: str, received: int, most: int = MOST_AT_ONCE) -> int:
+        """The queue's request, for at most so many, brought some messages; gives how many there is room for."""
         position = self._position(name)
         if position is None:
             return 0
         line = self._lines[position]
-        asked = line.asked.messages if line.asked else received
+        asked = min(line.asked.messages, most) if line.asked else received
         line.asked = None
         line.passed_over = 0
         if received:
