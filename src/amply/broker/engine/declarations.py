@@ -37,7 +37,11 @@ def create_queue(queues: "Queues", command: "CreateQueue", now_ms: int, decision
         return
     removed_ms = queues.removed.get(command.key)
     if removed_ms is not None and now_ms < removed_ms + queues.limits.recreate_interval_s * 1000:
-        raise Fault(faults.QUEUE_DELETED_RECENTLY)
+        raise Fault(
+            faults.QUEUE_DELETED_RECENTLY,
+            f"You must wait {queues.limits.recreate_interval_s} seconds after deleting a queue before you can create "
+            "another with the same name.",
+        )
     _check_redrive(queues, command.key, command.attributes)
     queues.removed.pop(command.key, None)
     record = QueueRecord(
@@ -73,8 +77,10 @@ def _is_same_document(one: str, other: str) -> bool:
 
 def set_queue_attributes(queues: "Queues", command: "SetQueueAttributes", now_ms: int, decision: "Decision") -> None:
     """Change attributes; an empty value takes one away. In force at once."""
-    record = queues.existing(command.key).record
+    queue = queues.existing(command.key)
+    record = queue.record
     _check_redrive(queues, command.key, command.attributes)
+    queue.advance(now_ms, decision)  # delays that ended by now have ended
     attributes = {name: value for name, value in (record.attributes | command.attributes).items() if value}
     _declare(queues, msgspec.structs.replace(record, attributes=attributes, modified_ms=now_ms), decision)
 
