@@ -44,6 +44,10 @@ class Attempts:
         if len(self._attempts) > ATTEMPTS_MAX:
             self._attempts.popitem(last=False)
 
+    def drop(self, attempt_id: str) -> None:
+        """The next receive with this id is a new one."""
+        del self._attempts[attempt_id]
+
     def restore(self, attempts: "Iterable[Attempted]") -> None:
         """Take up what was kept, oldest first."""
         for attempted in attempts:

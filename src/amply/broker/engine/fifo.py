@@ -22,8 +22,6 @@ from amply.broker.sqs import faults
 from amply.broker.sqs.faults import Fault, invalid_parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from amply.broker.engine.commands import Deletion, Outgoing, Receive, Ticket
     from amply.broker.engine.window import WindowSize
     from amply.broker.sqs.receipts import Receipt
@@ -78,7 +76,7 @@ class FifoQueue(Queue):
     def pass_time(self, now_ms: int) -> None:
         """Let timeouts and delays end. A changed delay holds for what is delayed still (SQS, DelaySeconds)."""
         for entry in self.in_flight.pop_due(now_ms):
-            self.line.come_back(entry)
+            self._come_back(entry)
             self.line.groups.unlock(group_of(entry))
         if self.delay_s:
             horizon_ms = now_ms - self.delay_s * 1000
@@ -87,6 +85,10 @@ class FifoQueue(Queue):
             self.line.leave_on_disk()
         self.deduplication.forget(now_ms)
         self.attempts.forget(now_ms)
+
+    def _is_delayed(self, entry: Entry) -> bool:
+        """Whether the message waits for the end of its delay, if it is not in flight."""
+        return self.delay_s > 0 and entry.sent_ms > self._horizon_ms and entry.seq > self._horizon_seq
 
     def next_delay_ms(self) -> int | None:
         """When the next delay ends."""
@@ -211,6 +213,12 @@ class FifoQueue(Queue):
             self.in_flight.put(entry)
             self.line.groups.lock(group_of(entry))
         else:
+            self._come_back(entry)
+
+    def _come_back(self, entry: Entry) -> None:
+        if self._is_delayed(entry):  # it was received before the last restart, and the delay became longer since
+            self.delayed.add(entry.sent_ms, 0)
+        else:
             self.line.come_back(entry)
 
     # The same receive again
@@ -230,27 +238,30 @@ class FifoQueue(Queue):
     def _replay(
         self,
         poll: "Receive",
-        contents: dict[int, Content],
+        contents: "dict[int, Content | None]",
         now_ms: int,
         dead_letters: Queue | None,
         decision: Decision,
     ) -> None:
         """Answer with the messages of the attempt, hidden anew, under the same handles."""
-        attempt_id = poll.attempt_id
-        attempt = None if attempt_id is None else self.attempts.valid(attempt_id, self.in_flight, now_ms)
-        if attempt_id is None or attempt is None or any(seq not in contents for seq, _, _ in attempt.deliveries):
-            answer = super().receive(poll, now_ms, dead_letters, decision)
+        attempt_id = poll.attempt_id or ""
+        attempt = self.attempts.valid(attempt_id, self.in_flight, now_ms)
+        found = [contents.get(seq) for seq, _, _ in attempt.deliveries] if attempt else []
+        if attempt is None or None in found:  # it does not hold any more, or another receive has answered it since
+            if attempt is not None and all(seq in contents for seq, _, _ in attempt.deliveries):
+                self.attempts.drop(attempt_id)  # a message of it is damaged
+            answer = self.receive(poll, now_ms, dead_letters, decision)
             if isinstance(answer, list):
                 decision.woken.append((poll.ticket, answer))
             return
         timeout_s = self.visibility_timeout_s if poll.visibility_timeout_s is None else poll.visibility_timeout_s
         deliveries = []
-        for seq, _, _ in attempt.deliveries:
+        for (seq, _, _), content in zip(attempt.deliveries, found, strict=True):
             entry = self.take_out(seq, {}, now_ms)
-            if entry is not None:
+            if entry is not None and content is not None:
                 hidden = entry.rescheduled(now_ms + timeout_s * 1000, entry.receive_count, entry.first_received_ms)
                 self.hide(hidden, now_ms, decision)
-                deliveries.append(Delivery(self.record.queue_id, attempt.received_ms, hidden, contents[seq]))
+                deliveries.append(Delivery(self.record.queue_id, attempt.received_ms, hidden, content))
         self._remember_attempt(attempt_id, attempt.received_ms, [one.entry for one in deliveries], decision)
         decision.woken.append((poll.ticket, deliveries))
 
@@ -264,7 +275,7 @@ class FifoQueue(Queue):
         """A parked poll's client is gone; False if it was not here."""
         return super().unpark(ticket) or self._replays.pop(ticket, None) is not None
 
-    def unpark_all(self) -> "Sequence[Ticket]":
+    def unpark_all(self) -> "list[Ticket]":
         """Take every parked poll out, to be answered empty."""
         replays, self._replays = list(self._replays), {}
         return [*super().unpark_all(), *replays]
@@ -313,7 +324,7 @@ class FifoQueue(Queue):
             return entry
         if seq in self.line.groups:
             return self.line.remove(seq) or on_disk
-        if on_disk is not None and on_disk.sent_ms > self._horizon_ms and seq > self._horizon_seq:
+        if on_disk is not None and self._is_delayed(on_disk):
             self.delayed.remove(on_disk.sent_ms + -on_disk.sent_ms % STEP_MS)
         return on_disk
 
@@ -329,9 +340,7 @@ class FifoQueue(Queue):
 
     def has_unread(self) -> bool:
         """Whether messages on disk could be received."""
-        if self.line.groups.first() is not None:
-            return True  # it is there, but its content is not
-        return self._unread_count() > 0 and self._can_look_further()
+        return self.line.groups.first() is not None or (self._unread_count() > 0 and self._can_look_further())
 
     def read_on(self, now_ms: int, decision: Decision) -> None:  # noqa: ARG002 - delays ended in `pass_time`
         """Fetch the contents of what comes next, or look further if all groups are locked or contents run low."""
@@ -356,6 +365,8 @@ class FifoQueue(Queue):
         def is_settled(seq: int) -> bool:
             return self.is_known(seq) or self.lookups.is_outdated(seq, read.issued)
 
+        # The queue may have got a delay since, for what was sent since.
+        messages = [message for message in messages if not self._is_delayed(message[0])]
         self.messages -= sum(not is_settled(seq) for seq in damaged)
         has_seen_all = self.line.finish_reading(messages, is_settled, is_last=is_last)
         self.lookups.end()
@@ -381,7 +392,7 @@ class FifoQueue(Queue):
         if fetch.ticket is not None:
             poll = self._replays.pop(fetch.ticket, None)
             if poll is not None:
-                contents = {entry.seq: content for entry, content in messages}
+                contents = dict.fromkeys(fetch.seqs) | {entry.seq: content for entry, content in messages}
                 self._replay(poll, contents, now_ms, dead_letters, decision)
             return
         for seq in self.line.finish_fetching(fetch.seqs, messages, is_last=is_last):

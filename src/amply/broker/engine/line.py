@@ -121,12 +121,12 @@ class Line:
         """
         self.is_reading = False
         for entry, content in messages:
+            if self._rewound is not None and (entry.sent_ms, entry.seq) > self._rewound:
+                break  # what came back comes first: read on from there, so that no group is out of order
             self.cursor = (entry.sent_ms, entry.seq)
             if not is_settled(entry.seq):
                 self.groups.wait(entry.seq, group_of(entry))
                 self.contents.keep(entry, content)
-        if self._rewound is not None:
-            self.cursor = min(self.cursor, self._rewound)
         return is_last and not self._is_disturbed
 
     def start_again(self) -> None:

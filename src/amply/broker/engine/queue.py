@@ -331,6 +331,9 @@ class Queue(ABC):
         still_here = [moment for moment in (next_oldest_ms, self.oldest_ms) if moment is not None]
         for entry in entries:
             seq = entry.seq
+            if entry.sent_ms > now_ms - self.retention_ms:  # the retention became longer meanwhile
+                still_here.append(entry.sent_ms)
+                continue
             if self.is_known(seq):
                 found: dict[int, Entry | None] = {}
             elif self.lookups.is_outdated(seq, read.issued):
