@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from amply.broker.server.connection import AHEAD_MAX_BYTES, IDLE_DEADLINE_S, Connection
 from amply.broker.server.hall import Hall
+from amply.broker.server.hosts import HostCheck
 from amply.broker.server.reader import PIPELINE_MAX
+from amply.broker.server.side_door import SideDoor
 from amply.broker.service import observation
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ class HttpClient:
         self._world = world
         self._now_s = 1000.0
         self._hall = Hall(
-            world.front,
+            HostCheck(SideDoor(world.front, lambda: observation.readiness(world.service)), ("x",)),
             now=lambda: self._now_s,
             wall_ms=None,
             max_body_bytes=MAX_BODY_BYTES,
