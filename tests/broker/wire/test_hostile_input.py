@@ -86,6 +86,12 @@ def test_a_request_from_a_web_page_is_refused(origin: bytes) -> None:
     assert exchange.fault.row is faults.ACCESS_DENIED
 
 
+@pytest.mark.parametrize("text", ["a=1&b=2&a=1", "Action=SendMessage&Act%69on=DeleteQueue"])
+def test_a_parameter_given_twice_is_refused(text: str) -> None:
+    with pytest.raises(faults.Fault, match="MalformedQueryString"):
+        read_fields(text)
+
+
 def test_of_duplicate_members_the_last_counts() -> None:
     exchange = answer(send_json(b'{"QueueUrl":"q","MessageBody":"a","MessageBody":"b"}'))
     assert exchange.call is not None

@@ -30,16 +30,23 @@ _Read: TypeAlias = Callable[[_Node, str], Any]
 
 
 def read_fields(text: bytes | str) -> dict[str, str]:
-    """The fields of a form or a query string. Of several with one name the last counts; Fault MalformedQueryString."""
+    """The fields of a form or a query string; Fault MalformedQueryString.
+
+    A name may come once: a signature protects which values there are in a query string, and not the order of those with
+    one name (Signature Version 4, canonical query string).
+    """
     if isinstance(text, str):
         text = text.encode()
     if text.count(b"&") >= FIELDS_MAX:
         raise Fault(MALFORMED_QUERY_STRING, f"The request has more than {FIELDS_MAX} parameters.")
     fields: dict[str, str] = {}
     for field in text.split(b"&"):
-        name, _, value = field.partition(b"=")
         if field:
-            fields[_unescape(name)] = _unescape(value)
+            escaped_name, _, value = field.partition(b"=")
+            name = _unescape(escaped_name)
+            if name in fields:
+                raise Fault(MALFORMED_QUERY_STRING, "A parameter is given more than once.")
+            fields[name] = _unescape(value)
     return fields
 
 
