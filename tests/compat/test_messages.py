@@ -308,3 +308,12 @@ def test_a_batch_over_one_mebibyte_is_refused_whatever_the_queue_takes(sqs, queu
     assert receive(sqs, queue) == []
     entries[1]["MessageBody"] = half
     assert len(sqs.send_message_batch(QueueUrl=queue, Entries=entries)["Successful"]) == 2
+
+
+@pytest.mark.parametrize("every", ["All", "ALL"])
+def test_every_attribute_is_asked_for_as_aws_says_it_or_as_kombu_does(sqs, queue, every):
+    sqs.send_message(QueueUrl=queue, MessageBody="x", MessageAttributes=ATTRIBUTES)
+    names = {"MessageSystemAttributeNames": [every], "MessageAttributeNames": [every]}
+    (message,) = receive(sqs, queue, **names)
+    assert set(message["MessageAttributes"]) == set(ATTRIBUTES)
+    assert message["Attributes"]["ApproximateReceiveCount"] == "1"

@@ -141,3 +141,14 @@ def test_the_counters_tell_visible_in_flight_and_delayed_apart(sqs, queue):
     attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
     names = "", "NotVisible", "Delayed"
     assert [attributes[f"ApproximateNumberOfMessages{name}"] for name in names] == ["2", "1", "2"]
+
+
+def test_a_batch_in_which_a_timeout_is_missing_changes_nothing(query, queue):
+    fields = {"QueueUrl": queue}
+    for number in (1, 2):
+        entry = f"ChangeMessageVisibilityBatchRequestEntry.{number}"
+        fields |= {f"{entry}.Id": number, f"{entry}.ReceiptHandle": "any"}
+    fields["ChangeMessageVisibilityBatchRequestEntry.1.VisibilityTimeout"] = 0
+    missing = "ChangeMessageVisibilityBatchRequestEntry.2.VisibilityTimeout"
+    expected = (400, "MissingParameter", f"The request must contain the parameter {missing}.")
+    assert query("ChangeMessageVisibilityBatch", fields).error == expected

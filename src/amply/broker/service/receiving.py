@@ -53,6 +53,9 @@ _SYSTEM_ATTRIBUTES: dict[str, Callable[[Delivery], str | int | None]] = {
     "DeadLetterQueueSourceArn": lambda delivery: delivery.entry.dead_letter_source_arn,
 }
 
+# kombu puts the names that it is told to fetch into capitals.
+_ALL = frozenset({"All", "ALL"})
+
 
 def _is_fifo(delivery: Delivery) -> bool:
     return delivery.content.deduplication_id is not None
@@ -101,7 +104,7 @@ def _system_names(request: ReceiveMessageRequest) -> Collection[str]:
     names = request.message_system_attribute_names or request.attribute_names
     if not names:
         return ()
-    if "All" in names:
+    if not _ALL.isdisjoint(names):
         return _SYSTEM_ATTRIBUTES
     for name in names:
         if name not in _SYSTEM_ATTRIBUTES:
@@ -133,7 +136,7 @@ def _message(
 
 def _selected(content: Content, names: Collection[str]) -> dict[str, MessageAttributeValue]:
     """`All`, `.*` and `*` mean every attribute, `Foo.*` those that begin with `Foo.` (AWS's ReceiveMessage)."""
-    if "All" in names or ".*" in names or "*" in names:
+    if not _ALL.isdisjoint(names) or ".*" in names or "*" in names:
         return content.attributes
     prefixes = tuple(name[:-1] for name in names if name.endswith(".*"))
     return {
@@ -194,12 +197,14 @@ def change_message_visibility_batch(
     queue = service.engine.queues.existing(key)
     check_batch("ChangeMessageVisibilityBatch", request.entries, service.limits)
 
-    def change(entry: ChangeMessageVisibilityBatchRequestEntry) -> VisibilityChange:
+    for number, entry in enumerate(request.entries, 1):
         if entry.visibility_timeout is None:
-            raise missing_parameter("VisibilityTimeout")
+            raise missing_parameter(f"ChangeMessageVisibilityBatchRequestEntry.{number}.VisibilityTimeout")
+
+    def change(entry: ChangeMessageVisibilityBatchRequestEntry) -> VisibilityChange:
         _check_visibility_timeout(entry.visibility_timeout, service.limits)
         receipt = _receipt(service, queue, entry.receipt_handle)
-        return VisibilityChange(receipt, entry.receipt_handle, entry.visibility_timeout)
+        return VisibilityChange(receipt, entry.receipt_handle, entry.visibility_timeout or 0)
 
     made, failed = sort_out(request.entries, change)
 
