@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from amply.broker.server.hosts import HostCheck
+from amply.broker.store.memory import MemoryStore
 from amply.broker.wire.http import Request, Response
 
 FINE = Response(200, b"text/plain", b"fine")
@@ -84,10 +85,14 @@ def test_what_is_remembered_is_bounded(check):
 
 
 @pytest.mark.parametrize("target", ["/health", "/ready", "/?Action=ListQueues"])
-def test_a_running_open_broker_is_not_called_by_a_strangers_name(broker, target):
+def test_a_running_open_broker_is_called_by_allowed_names_and_by_no_strangers(start_broker, target):
+    broker = start_broker(MemoryStore(), allowed_hosts=("amply",))
     connection = http.client.HTTPConnection(urlsplit(broker.endpoint_url).netloc, timeout=10)
     try:
-        connection.request("GET", target, headers={"Host": "evil.example"})
-        assert connection.getresponse().status == 421
+        for host, status in (("evil.example", 421), ("amply:9324", 200), ("localhost", 200)):
+            connection.request("GET", target, headers={"Host": host})
+            response = connection.getresponse()
+            response.read()
+            assert response.status == status
     finally:
         connection.close()

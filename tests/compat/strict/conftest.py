@@ -14,7 +14,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from amply.broker.auth.keys import Key
+from amply.broker.auth.keys import Key, KeyRing
 from amply.broker.auth.secret import Secret
 from amply.broker.store.memory import MemoryStore
 from amply.cli import broker_access
@@ -41,7 +41,7 @@ class StrictBroker:
         self.running = running
         self.endpoint_url: str = running.endpoint_url
         self.data = data
-        self.ring = access.keys
+        self.ring = KeyRing(access.keys.path)  # not the broker's own: keys are made and revoked by other processes
         self._session = session
         self._clients: list[Any] = []
 

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -56,6 +57,18 @@ def test_a_revoked_key_is_refused_at_once(strict, refusal):
     strict.ring.revoke(key.access_key, wall_ms())
     assert refusal(client.list_queues) == (403, "InvalidClientTokenId")
     assert reasons(strict) == [("refused", "the access key was revoked")]
+
+
+def test_a_poll_that_is_under_way_is_answered_after_its_key_was_revoked_and_the_next_one_refused(strict, refusal):
+    key = strict.key("worker")
+    client, url = strict.client(key), strict.url(QUEUE)
+    with ThreadPoolExecutor() as pool:
+        poll = pool.submit(client.receive_message, QueueUrl=url, WaitTimeSeconds=20)
+        strict.running.wait_for_polls(QUEUE)
+        strict.ring.revoke(key.access_key, wall_ms())
+        strict.client(strict.key("producer")).send_message(QueueUrl=url, MessageBody="x")
+        assert poll.result(10)["Messages"][0]["Body"] == "x"
+    assert refusal(client.receive_message, QueueUrl=url) == (403, "InvalidClientTokenId")
 
 
 def test_an_expired_key_is_refused_and_strangers_are_not_told_why(strict, json_request, sign):
