@@ -84,7 +84,7 @@ def test_sequence_numbers_rise_across_a_restart(broker: Broker) -> None:
 def test_a_queue_that_remembers_too_much_refuses_and_keeps_what_it_has(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("amply.broker.engine.fifo.KEYS_MAX", 2)
+    monkeypatch.setattr("amply.broker.engine.deduplication.KEYS_MAX", 2)
     send(broker, "a1", "a2")
     with pytest.raises(Fault, match="RequestThrottled"):
         send(broker, "a3")

@@ -16,6 +16,7 @@ from amply.broker.engine.commands import (
 )
 from amply.broker.engine.decision import UNSETTLED, Decision, Delivery
 from amply.broker.engine.records import Content
+from amply.broker.sqs.faults import Fault
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -132,3 +133,16 @@ def test_an_attempt_answered_to_another_while_it_is_repeated_is_answered_once(br
     broker._settle(repeated)
     assert [receipt(delivery) for delivery in broker.answers[98]] == [receipt(delivery) for delivery in other]
     assert broker.engine.queues.existing(FIFO).unpark(98) is False
+
+
+def test_a_refused_send_leaves_the_look_for_messages_past_their_retention_alone(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amply.broker.engine.deduplication.KEYS_MAX", 1)
+    change(broker, MessageRetentionPeriod=60)
+    send(broker, "a1")
+    broker.now_ms += 60_000
+    with pytest.raises(Fault):
+        send(broker, "a2")
+    broker.pass_time(0)
+    assert broker.counts(FIFO) == (0, 0, 0)

@@ -5,6 +5,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from amply.broker.engine.commands import Sent
+from amply.broker.sqs.faults import REQUEST_THROTTLED, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +36,16 @@ class Deduplication:
 
     def __len__(self) -> int:
         return sum(len(keys) for _, keys in self._slices)
+
+    def check_takes(self, count: int, now_ms: int) -> None:
+        """Fault RequestThrottled if so many new keys would be more than may be remembered."""
+        self.forget(now_ms)
+        if len(self) + count > KEYS_MAX:
+            raise Fault(
+                REQUEST_THROTTLED,
+                f"The queue got {KEYS_MAX} messages within the deduplication window, and remembers no more. "
+                "Send more slowly.",
+            )
 
     def find(self, key: bytes, now_ms: int) -> Sent | None:
         """What was sent first under this key, None if nothing was in the window."""

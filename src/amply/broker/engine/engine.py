@@ -70,7 +70,7 @@ class Engine:
         }
 
     def decide(self, command: Command, now_ms: int) -> Decision:
-        """Carry out a command. A Fault leaves everything as it was, but for time having passed."""
+        """Carry out a command. A Fault leaves everything as it was."""
         decision = Decision()
         decision.answer = self._verbs[type(command)](command, now_ms, decision)
         return decision
@@ -116,6 +116,7 @@ class Engine:
             self._alarm_of[queue.key] = next_ms
 
     def _send(self, command: Send, now_ms: int, decision: Decision) -> "list[Sent]":
+        self.queues.existing(command.key).check_takes(len(command.messages), now_ms)
         queue = self._advanced(command.key, now_ms, decision)
         answer = queue.send(command.messages, now_ms, decision)
         self._settle(queue, now_ms, decision)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from amply.broker.engine.attempts import Attempts
 from amply.broker.engine.commands import Sent
 from amply.broker.engine.decision import Decision, Delivery, Fetch, ReadInOrder
-from amply.broker.engine.deduplication import KEYS_MAX, Deduplication, deduplication_key
+from amply.broker.engine.deduplication import Deduplication, deduplication_key
 from amply.broker.engine.delayed import STEP_MS, Delayed
 from amply.broker.engine.in_flight import InFlight
 from amply.broker.engine.line import Line, group_of
@@ -97,14 +97,12 @@ class FifoQueue(Queue):
 
     # Sending
 
+    def check_takes(self, count: int, now_ms: int) -> None:
+        """Fault RequestThrottled if that were more messages than the queue can remember."""
+        self.deduplication.check_takes(count, now_ms)
+
     def send(self, messages: "list[Outgoing]", now_ms: int, decision: Decision) -> list[Sent]:
         """Store messages under consecutive numbers, but for those that were sent within the deduplication window."""
-        if len(self.deduplication) + len(messages) > KEYS_MAX:
-            raise Fault(
-                faults.REQUEST_THROTTLED,
-                f"The queue got {KEYS_MAX} messages within the deduplication window, and remembers no more. "
-                "Send more slowly.",
-            )
         shelf, scope = self.record.shelf, self.attributes["DeduplicationScope"]
         outcome = []
         for seq, message in enumerate(messages, self.numbers.take(len(messages))):

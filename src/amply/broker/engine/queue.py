@@ -96,6 +96,10 @@ class Queue(ABC):
         """When the next delay ends."""
 
     @abstractmethod
+    def check_takes(self, count: int, now_ms: int) -> None:
+        """Fault if the queue cannot take so many messages now. Time has not passed yet: a fault must change nothing."""
+
+    @abstractmethod
     def send(self, messages: "list[Outgoing]", now_ms: int, decision: Decision) -> "list[Sent]":
         """Store messages."""
 

@@ -67,6 +67,9 @@ class StandardQueue(Queue):
 
     # Sending
 
+    def check_takes(self, count: int, now_ms: int) -> None:
+        """A standard queue takes any number of messages."""
+
     def send(self, messages: "list[Outgoing]", now_ms: int, decision: Decision) -> list[Sent]:
         """Store messages under consecutive numbers."""
         shelf = self.record.shelf
