@@ -4,13 +4,6 @@ import re
 
 import pytest
 
-# AWS's own names of what is not built yet, with what each requires.
-UNSUPPORTED = {
-    "CancelMessageMoveTask": {"TaskHandle": "x"},
-    "ListMessageMoveTasks": {"SourceArn": "arn:aws:sqs:eu-central-1:000000000000:work"},
-    "StartMessageMoveTask": {"SourceArn": "arn:aws:sqs:eu-central-1:000000000000:work"},
-}
-
 
 def test_an_answer_is_json_and_carries_its_request_id(post_json):
     answers = [post_json("CreateQueue", QueueName="work") for _ in range(2)]
@@ -77,17 +70,6 @@ def test_the_exception_classes_of_boto3_are_raised(sqs, queue):
     sqs.delete_queue(QueueUrl=queue)
     with pytest.raises(sqs.exceptions.QueueDeletedRecently):
         sqs.create_queue(QueueName="work")
-
-
-@pytest.mark.parametrize("action", UNSUPPORTED)
-def test_an_action_that_is_not_built_yet_says_so_in_both_protocols(post_json, query, queue, action):
-    status, shape, code, message = post_json(action, **UNSUPPORTED[action]).json_error
-    assert (status, shape) == (400, "com.amazonaws.sqs#UnsupportedOperation")
-    assert code == "AWS.SimpleQueueService.UnsupportedOperation;Sender"
-    assert action in message
-    status, code, message = query(action, UNSUPPORTED[action]).error
-    assert (status, code) == (400, "AWS.SimpleQueueService.UnsupportedOperation")
-    assert action in message
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from amply.broker.sqs.faults import Fault
 from amply.broker.sqs.limits import AWS
 from amply.broker.sqs.receipts import Receipt
 from amply.broker.store.memory import MemoryStore
+from amply.ids import CountingIds
 
 ACCOUNT = "000000000000"
 WORK, DEAD, OTHER = (ACCOUNT, "work"), (ACCOUNT, "dead"), (ACCOUNT, "other")
@@ -35,7 +36,8 @@ class Broker:
     """An engine on a forgetful store and a clock that tests move."""
 
     def __init__(self) -> None:
-        self.engine = Engine("eu-central-1")
+        self.ids = CountingIds()
+        self.engine = Engine("eu-central-1", new_message_id=self.ids.message_id)
         self.store = MemoryStore()
         self.now_ms = 1_700_000_000_000
         self.answers: dict[int, Any] = {}
@@ -120,7 +122,7 @@ class Broker:
         return queue.ready_count, len(queue.in_flight), queue.delayed_count
 
     def restart(self) -> None:
-        self.engine = restored(self.store.load(self.now_ms), "eu-central-1", AWS)
+        self.engine = restored(self.store.load(self.now_ms), "eu-central-1", AWS, self.ids.message_id)
 
 
 def receipt(delivery: Delivery) -> Receipt:

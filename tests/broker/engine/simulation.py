@@ -37,6 +37,7 @@ from amply.broker.sqs.faults import Fault
 from amply.broker.sqs.limits import AWS
 from amply.broker.sqs.receipts import Receipt
 from amply.broker.store.memory import MemoryStore
+from amply.ids import CountingIds
 
 ACCOUNT, REGION = "000000000000", "eu-central-1"
 WORK, DEAD = "work", "dead"
@@ -93,7 +94,7 @@ class Simulation:
         )
         self.model = Model({WORK: rules, DEAD: Rules()})
         self.committed = self.model.copy(), []
-        self.start(Engine(REGION, limits=self.limits))
+        self.start(Engine(REGION, limits=self.limits, new_message_id=CountingIds().message_id))
         self.run(CreateQueue((ACCOUNT, DEAD), {}, {}))
         attributes = {
             "VisibilityTimeout": str(rules.visibility_timeout_s),
@@ -317,7 +318,7 @@ class Simulation:
         self.reached["crashed"] += 1
         self.model, self.held = self.committed[0].copy(), list(self.committed[1])
         self.uncommitted, self.polls = [], {}
-        self.start(restored(self.store.load(self.now_ms), REGION, self.limits))
+        self.start(restored(self.store.load(self.now_ms), REGION, self.limits, CountingIds().message_id))
 
     # Checks
 

@@ -4,21 +4,17 @@ Knows requests and ARNs. Must not know who asks or what policies say. Sources: S
 "Actions, resources, and condition keys for Amazon SQS"; SQS guide, "Configure a dead-letter queue redrive".
 """
 
-import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, cast
-
-import msgspec
-from msgspec import Struct
 
 from amply.broker.auth.access import Access
 from amply.broker.auth.grantable import permission_of
 from amply.broker.auth.patterns import Context
 from amply.broker.sqs import shapes
 from amply.broker.sqs.calls import Call
-from amply.broker.sqs.faults import INVALID_PARAMETER_VALUE, Fault
 from amply.broker.sqs.names import parse_queue_arn, parse_queue_url, queue_arn
 from amply.broker.sqs.shapes import RequestShape
+from amply.broker.sqs.task_handles import read_task_handle
 
 # What an action on no queue in particular is asked for on.
 _EVERYTHING = "*"
@@ -98,25 +94,11 @@ def _start_message_move_task(call: Call, _region: str, queues: Queues) -> Iterat
 
 def _cancel_message_move_task(call: Call, _region: str, _queues: Queues) -> Iterator[_Need]:
     handle = cast(shapes.CancelMessageMoveTaskRequest, call.request).task_handle
-    yield permission_of(call.action), _source_of(handle)
+    yield permission_of(call.action), read_task_handle(handle).source_arn
 
 
 def _list_message_move_tasks(call: Call, _region: str, _queues: Queues) -> Iterator[_Need]:
     yield permission_of(call.action), cast(shapes.ListMessageMoveTasksRequest, call.request).source_arn
-
-
-class _TaskHandle(Struct, rename="camel"):
-    """What a task handle is the Base64 of."""
-
-    task_id: str
-    source_arn: str
-
-
-def _source_of(handle: str) -> str:
-    try:
-        return msgspec.json.decode(base64.b64decode(handle, validate=True), type=_TaskHandle).source_arn
-    except (ValueError, RecursionError):  # Base64, UTF-8 and JSON are refused by kinds of ValueError.
-        raise Fault(INVALID_PARAMETER_VALUE, "Value for parameter TaskHandle is invalid.") from None
 
 
 def _tag_keys(prefix: str, tags: Mapping[str, str]) -> Context:

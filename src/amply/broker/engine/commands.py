@@ -132,6 +132,29 @@ class UnparkAll(Struct, frozen=True):
     """Answer every parked receive, empty: the broker is stopping."""
 
 
+class StartMove(Struct, frozen=True):
+    """Move the ready messages of a dead letter queue; without a destination, each to the queue that it came from."""
+
+    task_id: str
+    source_arn: str
+    destination_arn: str | None
+    messages_per_s: int | None  # None: as fast as it goes
+
+
+class CancelMove(Struct, frozen=True):
+    """The answer is how many messages were moved."""
+
+    task_id: str
+    source_arn: str
+
+
+class ListMoves(Struct, frozen=True):
+    """The answer is up to `count` tasks, newest first."""
+
+    source_arn: str
+    count: int
+
+
 class Tick(Struct, frozen=True):
     """Time has come for something that `Engine.next_ms` announced."""
 
@@ -151,5 +174,8 @@ Command: TypeAlias = (
     | Observe
     | Unpark
     | UnparkAll
+    | StartMove
+    | CancelMove
+    | ListMoves
     | Tick
 )

@@ -42,6 +42,10 @@ class Contents:
         while len(self._messages) > 1 and (len(self._messages) > self.size.count or self._bytes > self.size.size_bytes):
             self._bytes -= size_bytes(self._messages.popitem()[1][1])
 
+    def get(self, seq: int) -> "tuple[Entry, Content] | None":
+        """A message, None if it is not here."""
+        return self._messages.get(seq)
+
     def pop(self, seq: int) -> "tuple[Entry, Content] | None":
         """Take one message out, None if it is not here."""
         found = self._messages.pop(seq, None)

@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING
 
 from amply.broker.engine import declarations
 from amply.broker.engine.commands import (
+    CancelMove,
     ChangeVisibility,
     Command,
     CreateQueue,
     Delete,
     DeleteQueue,
     GiveBack,
+    ListMoves,
     Observe,
     PurgeQueue,
     QueueKey,
     Receive,
     Send,
     SetQueueAttributes,
+    StartMove,
     TagQueue,
     Tick,
     Unpark,
@@ -29,6 +32,7 @@ from amply.broker.engine.commands import (
 )
 from amply.broker.engine.decision import UNSETTLED, Decision, Fetch, Find, ReadAged, ReadInOrder, ReadQuiet, ReadReady
 from amply.broker.engine.fifo import FifoQueue
+from amply.broker.engine.moves import Moves
 from amply.broker.engine.queues import Queues
 from amply.broker.engine.standard import StandardQueue
 from amply.broker.sqs.limits import AWS, Limits
@@ -45,10 +49,22 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """The state of a broker. It is not thread-safe: one caller at a time."""
+    """The state of a broker. It is not thread-safe: one caller at a time.
 
-    def __init__(self, region: str, *, limits: Limits = AWS, last_seq: int = 0, last_id: int = 0) -> None:
+    `new_message_id` names messages that move tasks make anew.
+    """
+
+    def __init__(
+        self,
+        region: str,
+        *,
+        new_message_id: "Callable[[], str]",
+        limits: Limits = AWS,
+        last_seq: int = 0,
+        last_id: int = 0,
+    ) -> None:
         self.queues = Queues(region, limits, last_seq=last_seq, last_id=last_id)
+        self.moves = Moves(self.queues, new_message_id)
         self._alarms: list[tuple[int, QueueKey]] = []  # heap of when queues want to be advanced
         self._alarm_of: dict[QueueKey, int] = {}  # the earliest of them for each queue; others are stale
         self._verbs: dict[type, Callable[[Any, int, Decision], object]] = {
@@ -62,11 +78,14 @@ class Engine:
             Tick: self._tick,
             Observe: self._observe,
             CreateQueue: self._declaring(declarations.create_queue),
-            DeleteQueue: self._declaring(declarations.delete_queue),
+            DeleteQueue: self._delete_queue,
             PurgeQueue: self._declaring(declarations.purge_queue),
             SetQueueAttributes: self._declaring(declarations.set_queue_attributes),
             TagQueue: self._declaring(declarations.tag_queue),
             UntagQueue: self._declaring(declarations.untag_queue),
+            StartMove: self._start_move,
+            CancelMove: self.moves.cancel,
+            ListMoves: self.moves.newest,
         }
 
     def decide(self, command: Command, now_ms: int) -> Decision:
@@ -77,6 +96,10 @@ class Engine:
 
     def next_ms(self) -> int | None:
         """When a `Tick` is due, None if nothing waits for time to pass."""
+        alarm_ms, move_ms = self._next_alarm_ms(), self.moves.next_ms()
+        return alarm_ms if move_ms is None or (alarm_ms is not None and alarm_ms < move_ms) else move_ms
+
+    def _next_alarm_ms(self) -> int | None:
         alarms = self._alarms
         while alarms and self._alarm_of.get(alarms[0][1]) != alarms[0][0]:
             heappop(alarms)
@@ -184,15 +207,24 @@ class Engine:
             self._set_alarm(queue)
 
     def _tick(self, _: Tick, now_ms: int, decision: Decision) -> None:
-        while (alarm_ms := self.next_ms()) is not None and alarm_ms <= now_ms:
+        while (alarm_ms := self._next_alarm_ms()) is not None and alarm_ms <= now_ms:
             key = heappop(self._alarms)[1]
             del self._alarm_of[key]
             if (queue := self.queues.get(key)) is not None:
                 queue.advance(now_ms, decision)
                 self._settle(queue, now_ms, decision)
+        if (source := self.moves.step(now_ms, decision)) is not None:
+            self._settle(source, now_ms, decision)
 
     def _observe(self, command: Observe, now_ms: int, decision: Decision) -> "Queue":
         return self._advanced(command.key, now_ms, decision)
+
+    def _start_move(self, command: StartMove, now_ms: int, decision: Decision) -> None:
+        self._set_alarm(self.moves.start(command, now_ms, decision))
+
+    def _delete_queue(self, command: DeleteQueue, now_ms: int, decision: Decision) -> None:
+        declarations.delete_queue(self.queues, command, now_ms, decision)
+        self.moves.forget(self.queues.arn(command.key), decision)
 
     def _declaring(
         self, verb: "Callable[[Queues, Any, int, Decision], object]"

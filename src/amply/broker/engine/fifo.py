@@ -126,17 +126,15 @@ class FifoQueue(Queue):
         Its message id becomes its deduplication id, so that two of the same content stay two (SQS developer guide).
         """
         decision.changes.append(Removed(entry.seq, entry.shelf))
-        dead = Entry(
-            self.numbers.take(),
-            self.record.shelf,
-            now_ms,
-            now_ms,
-            entry.receive_count,
-            entry.first_received_ms,
-            source.arn,
-            entry.group_id,
-        )
+        seq, received = self.numbers.take(), (entry.receive_count, entry.first_received_ms)
+        dead = Entry(seq, self.record.shelf, now_ms, now_ms, *received, source.arn, entry.group_id)
         self._add(dead, replace(content, deduplication_id=content.message_id), decision)
+
+    def add_new(self, content: Content, now_ms: int, decision: Decision) -> None:
+        """A moved message comes last, and as new. It is no duplicate, and makes no other one."""
+        entry = Entry(self.numbers.take(), self.record.shelf, now_ms, now_ms, group_id=content.group_id)
+        self._add(entry, content, decision)
+        self.totals.sent += 1
 
     def _add(self, entry: Entry, content: Content, decision: Decision) -> None:
         decision.changes.append(Added(entry, content))
@@ -158,9 +156,9 @@ class FifoQueue(Queue):
             return None
         return super().receive(poll, now_ms, dead_letters, decision)
 
-    def has_ready(self) -> bool:
-        """Whether `take` would get something out of memory."""
-        return self.line.has_ready()
+    def first_ready(self) -> tuple[Entry, Content] | None:
+        """The oldest message of those that come first in a free group; it stays there."""
+        return self.line.first()
 
     def take(self, poll: "Receive", now_ms: int, dead_letters: Queue | None, decision: Decision) -> list[Delivery]:
         """As many as possible of one group, then of the next."""
@@ -345,12 +343,11 @@ class FifoQueue(Queue):
         if self.is_reading:
             return
         line, shelf, size = self.line, self.record.shelf, self.window_size
+        is_awaited = self.has_mover or len(self.parking) > 0
         if line.needs_contents():
             seqs = line.start_fetching()
             decision.reads.append(Fetch(shelf, self.lookups.start(), seqs, size.size_bytes, None))
-        elif (
-            self._unread_count() > 0 and self._can_look_further() and line.wants_more(is_awaited=len(self.parking) > 0)
-        ):
+        elif self._unread_count() > 0 and self._can_look_further() and line.wants_more(is_awaited=is_awaited):
             issued, after = self.lookups.start(), line.start_reading()
             until = (self._horizon_ms, self._horizon_seq) if self.delay_s else (_EVER, _EVER)
             decision.reads.append(ReadInOrder(shelf, issued, after, until, size.count, size.size_bytes))

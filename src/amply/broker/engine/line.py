@@ -55,11 +55,15 @@ class Line:
         if self.is_reading and (self._rewound is None or before < self._rewound):
             self._rewound = before
 
-    def has_ready(self) -> bool:
-        """Whether a message can be given out now."""
+    def first(self) -> "tuple[Entry, Content] | None":
+        """The message that can be given out first, None if there is none or its content is not here."""
         group = self.groups.first()
         head = None if group is None else self.groups.head(group)
-        return head is not None and head in self.contents
+        return None if head is None else self.contents.get(head)
+
+    def has_ready(self) -> bool:
+        """Whether a message can be given out now."""
+        return self.first() is not None
 
     def pop_head(self, group: str) -> "tuple[Entry, Content] | None":
         """Take the first message of a group, None if there is none or its content is not here."""

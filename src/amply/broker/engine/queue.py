@@ -51,6 +51,7 @@ class Queue(ABC):
         self.numbers = numbers
         self.totals = Totals()
         self.parking = Parking()
+        self.has_mover = False  # a move task takes messages from here
         self.declare(record)
         self.empty(window_size)
 
@@ -108,8 +109,16 @@ class Queue(ABC):
         """A dead letter comes from another queue."""
 
     @abstractmethod
+    def add_new(self, content: Content, now_ms: int, decision: Decision) -> None:
+        """A moved message comes, as new, and whether it was sent before or not."""
+
+    @abstractmethod
+    def first_ready(self) -> tuple[Entry, Content] | None:
+        """The oldest message that `take` could get out of memory; it stays there."""
+
     def has_ready(self) -> bool:
         """Whether `take` would get something out of memory."""
+        return self.first_ready() is not None
 
     @abstractmethod
     def take(self, poll: "Receive", now_ms: int, dead_letters: "Queue | None", decision: Decision) -> list[Delivery]:
@@ -169,7 +178,7 @@ class Queue(ABC):
     def next_ms(self) -> int | None:
         """When `advance` and `serve` are needed even if no command comes."""
         aged_ms = None if self.oldest_ms is None or self._is_ageing else self.oldest_ms + self.retention_ms
-        if not len(self.parking):
+        if not len(self.parking) and not self.has_mover:
             return aged_ms
         moments = [aged_ms, self.in_flight.next_ms(), self.next_delay_ms()]
         if not self.is_reading:  # a read that comes back answers polls, and ends those whose time is up

@@ -175,5 +175,12 @@ class MoveTaskPut(Struct, frozen=True):
     task: MoveTask
 
 
+class MoveTaskForgotten(Struct, frozen=True):
+    """A move task of long ago, or of a queue that is gone."""
+
+    task_id: str
+
+
 MessageChange: TypeAlias = Added | Rescheduled | Moved | Removed
-Change: TypeAlias = QueuePut | QueueRemoved | MessageChange | Deduplicated | Attempted | MoveTaskPut
+Noted: TypeAlias = Deduplicated | Attempted | MoveTaskPut | MoveTaskForgotten
+Change: TypeAlias = QueuePut | QueueRemoved | MessageChange | Noted

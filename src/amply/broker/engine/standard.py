@@ -6,7 +6,7 @@ given out first (SQS developer guide, "Amazon SQS fair queues").
 
 from typing import TYPE_CHECKING
 
-from amply.broker.engine.commands import Sent
+from amply.broker.engine.commands import Outgoing, Sent
 from amply.broker.engine.decision import Decision, Delivery, ReadQuiet, ReadReady
 from amply.broker.engine.delayed import Delayed
 from amply.broker.engine.in_flight import InFlight
@@ -17,7 +17,7 @@ from amply.broker.engine.window import AFTER_ALL_SEQS, START, Cursor, Window
 from amply.broker.sqs.faults import OVER_LIMIT, Fault
 
 if TYPE_CHECKING:
-    from amply.broker.engine.commands import Deletion, Outgoing, Receive
+    from amply.broker.engine.commands import Deletion, Receive
     from amply.broker.engine.window import WindowSize
     from amply.broker.sqs.receipts import Receipt
 
@@ -104,6 +104,10 @@ class StandardQueue(Queue):
         self.window.leave_on_disk(dead.visible_ms, dead.seq)
         self.came(1, dead.sent_ms)
 
+    def add_new(self, content: Content, now_ms: int, decision: Decision) -> None:
+        """A moved message comes, as new; the queue's delay holds for it."""
+        self.send([Outgoing(content)], now_ms, decision)
+
     # Receiving
 
     def receive(
@@ -118,9 +122,9 @@ class StandardQueue(Queue):
             return Fault(OVER_LIMIT, "Too many messages in flight. Delete some, or wait until they become visible.")
         return super().receive(poll, now_ms, dead_letters, decision)
 
-    def has_ready(self) -> bool:
-        """Whether `take` would get something out of memory."""
-        return len(self.window) > 0
+    def first_ready(self) -> tuple[Entry, Content] | None:
+        """The oldest message in the window; it stays there."""
+        return self.window.first()
 
     def take(self, poll: "Receive", now_ms: int, dead_letters: Queue | None, decision: Decision) -> list[Delivery]:
         """Receive up to `poll.count` messages of those in the window."""

@@ -12,4 +12,5 @@ class Totals(Struct):
     deleted: int = 0
     empty_receives: int = 0
     dead_lettered: int = 0
+    moved: int = 0  # away, by move tasks
     expired: int = 0

@@ -119,6 +119,11 @@ class Window:
         elif self._lanes:
             self.quiet = Cursor(before)
 
+    def first(self) -> "Held | None":
+        """The message that has been ready longest, whoever's it is; it stays here. None if the window is empty."""
+        heads = [next(iter(lane.values())) for lane in (self._messages, *self._lanes.values()) if lane]
+        return min(heads, key=lambda held: (held[0].visible_ms, held[0].seq), default=None)
+
     def pop_first(self) -> "Held":
         """Take the message that has been ready longest; of quiet tenants, while there are any."""
         entry, content = self._messages.popitem(last=False)[1]

@@ -3,9 +3,8 @@
 import logging
 from typing import TYPE_CHECKING, Any
 
-from amply.broker.service import listing, permissions, queues, receiving, sending
-from amply.broker.sqs.actions import ACTIONS
-from amply.broker.sqs.faults import INTERNAL_FAILURE, UNSUPPORTED_OPERATION, Fault
+from amply.broker.service import listing, moving, permissions, queues, receiving, sending
+from amply.broker.sqs.faults import INTERNAL_FAILURE, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,15 +32,10 @@ def submit(service: "Service", call: "Call", respond: "Respond") -> "Cancel | No
     return None
 
 
-def _unsupported(action: str) -> "Handler":
-    def refuse(_service: "Service", _request: Any, _context: "Context", _respond: "Respond") -> None:
-        raise Fault(UNSUPPORTED_OPERATION, f"{action} is not supported yet.")
-
-    return refuse
-
-
-_SUPPORTED: "dict[str, Handler]" = {
+# Every action has its line here.
+HANDLERS: "dict[str, Handler]" = {
     "AddPermission": permissions.add_permission,
+    "CancelMessageMoveTask": moving.cancel_message_move_task,
     "ChangeMessageVisibility": receiving.change_message_visibility,
     "ChangeMessageVisibilityBatch": receiving.change_message_visibility_batch,
     "CreateQueue": queues.create_queue,
@@ -52,6 +46,7 @@ _SUPPORTED: "dict[str, Handler]" = {
     "GetQueueUrl": queues.get_queue_url,
     "ListQueueTags": queues.list_queue_tags,
     "ListDeadLetterSourceQueues": listing.list_dead_letter_source_queues,
+    "ListMessageMoveTasks": moving.list_message_move_tasks,
     "ListQueues": listing.list_queues,
     "PurgeQueue": queues.purge_queue,
     "ReceiveMessage": receiving.receive_message,
@@ -59,8 +54,7 @@ _SUPPORTED: "dict[str, Handler]" = {
     "SendMessage": sending.send_message,
     "SendMessageBatch": sending.send_message_batch,
     "SetQueueAttributes": queues.set_queue_attributes,
+    "StartMessageMoveTask": moving.start_message_move_task,
     "TagQueue": queues.tag_queue,
     "UntagQueue": queues.untag_queue,
 }
-
-HANDLERS: "dict[str, Handler]" = {action: _SUPPORTED.get(action) or _unsupported(action) for action in ACTIONS}

@@ -24,7 +24,30 @@ class QueueView(Struct, frozen=True, kw_only=True):
     deleted: int
     empty_receives: int
     dead_lettered: int
+    moved: int
     expired: int
+
+
+class MoveView(Struct, frozen=True, kw_only=True):
+    """A message move task that runs now."""
+
+    source_arn: str
+    destination_arn: str | None
+    to_move: int
+    moved: int
+
+
+def move_views(service: "Service") -> list[MoveView]:
+    """Every running move task."""
+    return [
+        MoveView(
+            source_arn=task.source_arn,
+            destination_arn=task.destination_arn,
+            to_move=task.to_move,
+            moved=task.moved,
+        )
+        for task in service.engine.moves.running()
+    ]
 
 
 def queue_views(service: "Service") -> list[QueueView]:
@@ -45,7 +68,7 @@ def queue_views(service: "Service") -> list[QueueView]:
 
 def readiness(service: "Service") -> dict[str, object]:
     """What `/ready` shows on this machine: the condition of the broker, and its queues."""
-    return {**condition(service), "queues": queue_views(service)}
+    return {**condition(service), "queues": queue_views(service), "moves": move_views(service)}
 
 
 def condition(service: "Service") -> dict[str, object]:

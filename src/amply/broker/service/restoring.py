@@ -6,13 +6,17 @@ from amply.broker.engine.engine import Engine
 from amply.broker.engine.fifo import FifoQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from amply.broker.sqs.limits import Limits
     from amply.broker.store.port import Snapshot
 
 
-def restored(snapshot: "Snapshot", region: str, limits: "Limits") -> Engine:
-    """The engine in the state of the snapshot."""
-    engine = Engine(region, limits=limits, last_seq=snapshot.last_seq, last_id=snapshot.last_id)
+def restored(snapshot: "Snapshot", region: str, limits: "Limits", new_message_id: "Callable[[], str]") -> Engine:
+    """The engine in the state of the snapshot; move tasks that ran go on."""
+    engine = Engine(
+        region, limits=limits, last_seq=snapshot.last_seq, last_id=snapshot.last_id, new_message_id=new_message_id
+    )
     engine.queues.removed = dict(snapshot.removed_queues)
     for state in snapshot.queues:
         queue = engine.queues.add(state.queue)
@@ -26,5 +30,6 @@ def restored(snapshot: "Snapshot", region: str, limits: "Limits") -> Engine:
             shelf = state.queue.shelf
             queue.deduplication.restore(one for one in snapshot.deduplicated if one.shelf == shelf)
             queue.attempts.restore(one for one in snapshot.attempts if one.shelf == shelf)
+    engine.moves.restore(snapshot.move_tasks)
     engine.set_alarms()
     return engine

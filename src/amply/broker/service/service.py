@@ -76,7 +76,7 @@ class Service:
         self.limits = limits
         self.region = region
         snapshot = store.load(clock.now_ms())
-        self.engine: Engine = restored(snapshot, region, limits)
+        self.engine: Engine = restored(snapshot, region, limits, ids.message_id)
         self.receipts = Receipts(snapshot.secret)
         self.room: Room | None = None  # as of the last look, about once a second
         self.is_stopping = False
@@ -290,17 +290,23 @@ class Service:
             log = _log.error if room.is_full else _log.info
             log("disk room: %d bytes free%s", room.free_bytes, ", sends are refused" if room.is_full else "")
         self.room = room
+        self._pause_moves()
         if not self.is_stopping:
             self._loop.call_later(TEND_INTERVAL_S, self._tend)
             # The event loop's timers stand still while the machine sleeps; broker time does not.
             if (next_ms := self.engine.next_ms()) is not None and next_ms <= self.clock.now_ms():
                 self.time_has_come()
 
+    def _pause_moves(self) -> None:
+        """Moved messages are new ones to the disk; and a broker that stops must come to an end."""
+        self.engine.moves.is_paused = self.is_stopping or (self.room is not None and self.room.is_full)
+
     # Ends
 
     def release_polls(self) -> None:
         """Answer every parked receive, empty, and park no more: the broker is stopping."""
         self.is_stopping = True
+        self._pause_moves()
         self._carry_out(self._decide(UnparkAll()))
 
     async def close(self) -> None:
@@ -314,9 +320,10 @@ class Service:
 
     def _start_again(self, snapshot: "Snapshot") -> None:
         """The store refused a commit: what was decided since the last good one did not happen."""
-        self.engine = restored(snapshot, self.region, self.limits)
+        self.engine = restored(snapshot, self.region, self.limits, self.ids.message_id)
         # Until the next look: a batch that carries new messages fails its deletions too.
         self.room = Room(is_full=True, free_bytes=0)
+        self._pause_moves()
         parked, self._parked = self._parked, {}
         for respond, _, _ in parked.values():
             respond(NOTHING)

@@ -60,6 +60,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     move_messages_per_s_max: int = 500
     move_tasks_listed_max: int = 10
+    move_tasks_active_max: int = 100
 
 
 AWS = Limits()

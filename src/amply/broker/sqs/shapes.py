@@ -390,4 +390,4 @@ class ListMessageMoveTasksResultEntry(ResultShape, frozen=True, kw_only=True):
 class ListMessageMoveTasksResult(ResultShape, frozen=True, kw_only=True):
     """Newest first."""
 
-    results: list[ListMessageMoveTasksResultEntry] = []
+    results: list[ListMessageMoveTasksResultEntry]

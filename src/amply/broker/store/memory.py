@@ -12,6 +12,7 @@ from amply.broker.engine.records import (
     Deduplicated,
     Entry,
     MoveTask,
+    MoveTaskForgotten,
     MoveTaskPut,
     QueuePut,
     QueueRecord,
@@ -105,6 +106,8 @@ class MemoryStore:
                 self._attempts[change.shelf, change.attempt_id] = change
             elif isinstance(change, MoveTaskPut):
                 self._move_tasks[change.task.task_id] = change.task
+            elif isinstance(change, MoveTaskForgotten):
+                self._move_tasks.pop(change.task_id, None)
             elif isinstance(change, Removed):
                 self._lift(change.seq)
                 del self._contents[change.seq]

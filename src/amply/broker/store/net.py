@@ -18,7 +18,9 @@ from amply.broker.engine.records import (
     MessageChange,
     Moved,
     MoveTask,
+    MoveTaskForgotten,
     MoveTaskPut,
+    Noted,
     QueuePut,
     QueueRemoved,
     Removed,
@@ -38,7 +40,7 @@ class NetEffect:
     removed: list[int] = field(default_factory=list)
     deduplicated: list[Deduplicated] = field(default_factory=list)
     attempts: dict[tuple[int, str], Attempted] = field(default_factory=dict)
-    move_tasks: dict[str, MoveTask] = field(default_factory=dict)
+    move_tasks: dict[str, MoveTask | None] = field(default_factory=dict)  # None: forgotten
     tally: dict[int, int] = field(default_factory=dict)  # shelf -> messages more (or less) than before
     last_seq: int = 0  # the highest added, even if removed again
 
@@ -60,14 +62,16 @@ class NetEffect:
                 self._count(change.entry.shelf, 1)
             self._place(change.entry, is_moved=isinstance(change, Moved))
 
-    def note(self, change: Deduplicated | Attempted | MoveTaskPut) -> None:
+    def note(self, change: Noted) -> None:
         """One more fact that is about no single message."""
         if isinstance(change, Deduplicated):
             self.deduplicated.append(change)
         elif isinstance(change, Attempted):
             self.attempts[change.shelf, change.attempt_id] = change
-        else:
+        elif isinstance(change, MoveTaskPut):
             self.move_tasks[change.task.task_id] = change.task
+        else:
+            self.move_tasks[change.task_id] = None
 
     def _place(self, entry: Entry, *, is_moved: bool) -> None:
         seq = entry.seq
@@ -95,7 +99,7 @@ def net_effects(changes: Sequence[Change], ignored: set[int]) -> Iterator[NetEff
             continue
         if effect is None:
             effect = NetEffect()
-        if isinstance(change, Deduplicated | Attempted | MoveTaskPut):
+        if isinstance(change, Deduplicated | Attempted | MoveTaskPut | MoveTaskForgotten):
             effect.note(change)
         elif not ignored or _seq(change) not in ignored:
             effect.take(change)

@@ -273,8 +273,11 @@ def _write_messages(execute: Execute, effect: NetEffect) -> None:
     _each(execute, "add_deduplications", [rows.deduplication_row(one) for one in effect.deduplicated])
     for attempted in effect.attempts.values():
         execute(QUERIES["put_attempt"], rows.attempt_row(attempted))
-    for task in effect.move_tasks.values():
-        execute(QUERIES["put_move_task"], rows.move_task_row(task))
+    for task_id, task in effect.move_tasks.items():
+        if task is None:
+            execute(QUERIES["forget_move_task"], (task_id,))
+        else:
+            execute(QUERIES["put_move_task"], rows.move_task_row(task))
     for shelf, messages in effect.tally.items():
         if messages:
             execute(QUERIES["tally"], (shelf, messages))

@@ -183,6 +183,9 @@ ON CONFLICT (task_id) DO UPDATE SET
     status = excluded.status,
     failure_reason = excluded.failure_reason;
 
+-- name: forget_move_task
+DELETE FROM move_task WHERE task_id = ?;
+
 -- name: move_tasks
 SELECT task_id, source_arn, destination_arn, messages_per_s, started_ms, to_move, moved, status, failure_reason
 FROM move_task
