@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: up test help install format check pytest contract fuzz lock clean
+.PHONY: up test help install format check pytest contract fuzz sim lock clean
 
 up: $(VENV)/.run ## start broker, workers and a demonstration load (Ctrl-C drains and stops)
 	$(BIN)/amply up --demo
@@ -32,6 +32,13 @@ FUZZ_SECONDS ?= 60
 
 fuzz: $(VENV)/.fuzz ## look for inputs that fail, FUZZ_SECONDS=60 for all targets together
 	$(VENV)/fuzz/bin/python tests/fuzz/run.py $(FUZZ_SECONDS)
+
+SEEDS ?= 100000
+FIRST ?= 0
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+sim: $(VENV)/.dev ## random lives of the broker against the model, SEEDS=100000 from seed FIRST=0, on JOBS processes
+	$(BIN)/python tests/sim/lives.py --first $(FIRST) --seeds $(SEEDS) --jobs $(JOBS)
 
 format: ## format the code in place
 	$(BIN)/ruff format .
