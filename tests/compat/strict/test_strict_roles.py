@@ -157,3 +157,16 @@ def test_what_a_role_is_denied_is_in_the_audit_with_who_and_what(strict):
 def test_a_role_that_is_not_declared_any_more_may_do_nothing(strict):
     client = strict.client(strict.key("former"))
     assert not any(is_allowed(client, action, strict.url("amply-celery")) for action in ACTIONS)
+
+
+def test_a_dlq_operator_moves_dead_letters_back_sees_the_task_and_may_cancel_it(strict):
+    dead, work = strict.url("amply-celery-dlq"), strict.url("amply-celery")
+    admin, operator = strict.client(strict.key("admin")), strict.client(strict.key("dlq-operator"))
+    admin.send_message(QueueUrl=dead, MessageBody="x")
+    started = operator.start_message_move_task(SourceArn=f"{ARN}amply-celery-dlq", DestinationArn=f"{ARN}amply-celery")
+    assert operator.list_message_move_tasks(SourceArn=f"{ARN}amply-celery-dlq")["Results"]
+    with pytest.raises(ClientError) as caught:
+        operator.cancel_message_move_task(TaskHandle=started["TaskHandle"])
+    assert caught.value.response["Error"]["Code"] not in {"AccessDenied", "AccessDeniedException"}
+    assert admin.receive_message(QueueUrl=work)["Messages"][0]["Body"] == "x"
+    assert strict.audit() == []
