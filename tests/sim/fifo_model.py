@@ -71,7 +71,7 @@ class FifoModel:
 
     def sent(self, name: str, number: int, queue: str, group: str, deduplication_id: str, now_ms: int) -> None:
         """A message that is no duplicate was taken in."""
-        self._judge_number(queue, number)
+        self.judge_number(queue, number)
         known = Known(number, now_ms, now_ms, group=group, deduplication_id=deduplication_id)
         key = self.key(queue, deduplication_id, group)
         self.model.journal.put(self.taken[queue], key, Taken(name, number, now_ms, self.life))
@@ -81,10 +81,10 @@ class FifoModel:
         """A dead letter comes last and begins anew, but for how often it was received; its group is free again."""
         locked = self._locked(source, now_ms)
         assert known.group not in locked, "a dead letter left a group that somebody holds a message of"
-        self._judge_number(target, number)
+        self.judge_number(target, number)
         return known._replace(number=number, sent_ms=now_ms, visible_ms=now_ms, deduplication_id=name, died_in=source)
 
-    def _judge_number(self, queue: str, number: int) -> None:
+    def judge_number(self, queue: str, number: int) -> None:
         assert number > self.last_number.get(queue, 0), "a sequence number did not rise"
         self.model.journal.put(self.last_number, queue, number)
 
@@ -116,6 +116,13 @@ class FifoModel:
             for _, name, known in self.waiting(queue, now_ms)[:look_ahead]
             if known.group not in locked and not self.model.is_expired(queue, known, now_ms)
         ]
+
+    def judge_head(self, queue: str, known: Known, now_ms: int) -> None:
+        """Nobody holds a message of the group, and no other of it comes before."""
+        assert known.group not in self._locked(queue, now_ms), "taken from a group that somebody holds a message of"
+        for number, _, other in self.waiting(queue, now_ms):
+            is_before = other.group == known.group and number < known.number
+            assert not is_before or self.model.is_expired(queue, other, now_ms), "taken before an earlier one"
 
     def judge_order(self, poll: Poll, names: Sequence[str], now_ms: int, at_hand: Container[int]) -> None:
         """Each group in order from its first message on, and as much of it as possible before the next."""

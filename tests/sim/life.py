@@ -14,6 +14,7 @@ from witness import ACCOUNT, Held, Witness, arn
 
 from amply.broker.engine import deduplication, tenants
 from amply.broker.engine.commands import (
+    CancelMove,
     ChangeVisibility,
     Command,
     CreateQueue,
@@ -27,13 +28,14 @@ from amply.broker.engine.commands import (
     Receive,
     Send,
     SetQueueAttributes,
+    StartMove,
     Tick,
     Unpark,
     VisibilityChange,
 )
 from amply.broker.engine.decision import UNSETTLED, Decision, Fetch, Find, ReadQuiet
 from amply.broker.engine.line import Line
-from amply.broker.engine.records import Content
+from amply.broker.engine.records import Content, MoveTaskPut
 from amply.broker.engine.window import Window
 from amply.broker.sqs.faults import Fault
 from amply.broker.store.memory import MemoryStore
@@ -66,7 +68,7 @@ class Life:
         self.deduplication_ids = self.random.choice((3, 20, 10_000))
         self.noisy_from = self.random.choice((1, 30))
         self.ids_max = self.random.choice((30, 1_000_000, 1_000_000))
-        self.sent = self.tickets = 0
+        self.sent = self.tickets = self.tasks = 0
         steps: list[tuple[int, Callable[[], object]]] = [
             (60, self.send),
             (60, self.receive),
@@ -81,6 +83,8 @@ class Life:
             (2, self.delete_queue),
             (4, self.create_queue),
             (8, self.change_attributes),
+            (6, self.start_move),
+            (1, self.cancel_move),
             (4, self.crash),
             (2, self.refuse_commit),
             (4, self.check_nobody_waits_in_vain),
@@ -180,6 +184,31 @@ class Life:
         key = self.key()
         may = key[1] in self.model.queues and self.model.may_purge(key[1], self.now_ms)
         assert isinstance(self.run(PurgeQueue(key)), Decision) == may, "purged too soon, or refused"
+
+    # Move tasks
+
+    def start_move(self) -> None:
+        source = self.names[self.random.choice((1, 1, 1, 0))]
+        destination = self.random.choice((None, None, *self.names))
+        self.tasks += 1
+        name, now_ms = f"task {self.tasks}", self.now_ms
+        may_start = self.model.moves.may_start(source, destination)
+        to = None if destination is None else arn(destination)
+        decision = self.shell.run(StartMove(name, arn(source), to, self.random.choice((None, 1, 50))))
+        assert isinstance(decision, Decision) == may_start, decision
+        if isinstance(decision, Decision):
+            self.model.moves.started(name, source, destination, now_ms)
+            (start,) = (change for change in decision.changes if isinstance(change, MoveTaskPut))
+            assert start.task.to_move == self.model.moves.tasks[name].to_move
+            self.reached["a move task began"] += 1
+
+    def cancel_move(self) -> None:
+        running = [(name, task) for name, task in self.model.moves.tasks.items() if task.status == "RUNNING"]
+        if running:
+            name, task = self.random.choice(running)
+            decision = self.run(CancelMove(name, arn(task.source)))
+            assert isinstance(decision, Decision)
+            assert decision.answer == task.moved
 
     # Messages
 
@@ -336,6 +365,10 @@ class Life:
             self.reached["crashed before a FIFO receive was durable"] += 1
         if self.witness.fresh_dead:
             self.reached["crashed before a FIFO dead letter was durable"] += 1
+        if self.witness.fresh_moved:
+            self.reached["crashed before a move was durable"] += 1
+        if any(task.status == "RUNNING" and task.moved for task in self.model.moves.tasks.values()):
+            self.reached["crashed in the middle of a move task"] += 1
         self.shell.crash()
         self.witness.crashed()
 
@@ -381,7 +414,12 @@ class Life:
 
     def drain(self) -> None:
         """Everything that is not deleted can be received: nothing is stuck."""
-        self.check_nobody_waits_in_vain()
+        for _ in range(100):
+            self.check_nobody_waits_in_vain()
+            self.shell.now_ms += 1000 if self.model.moves.tasks else 0
+        for task in self.model.moves.tasks.values():
+            is_stuck = task.status == "RUNNING" and self.model.available(task.source, self.now_ms)
+            assert not is_stuck, "a move task stands still"
         for name in self.model.queues:
             for _ in range(3000):
                 self.settle()

@@ -10,6 +10,7 @@ from collections.abc import Container, Sequence
 from facts import Got, Known, Poll, Rules, is_fifo
 from fifo_model import FifoModel
 from journal import Journal
+from move_model import MoveModel
 
 DELAY_STEP_MS = 100
 LEASE_MS_MAX = 43_200_000
@@ -27,6 +28,7 @@ class Model:
         self.purged_ms: dict[str, int] = {}
         self.messages: dict[str, dict[str, Known]] = {}
         self.fifo = FifoModel(self)
+        self.moves = MoveModel(self)
 
     def commit(self) -> None:
         self.journal.commit()
@@ -95,6 +97,7 @@ class Model:
         self.journal.drop(self.messages, queue)
         self.journal.put(self.removed_ms, queue, now_ms)
         self.fifo.emptied(queue)
+        self.moves.queue_deleted(queue)
 
     def may_purge(self, queue: str, now_ms: int) -> bool:
         return now_ms >= self.purged_ms[queue] + PURGE_MS
@@ -109,10 +112,13 @@ class Model:
     def sent(self, name: str, number: int, queue: str, now_ms: int, delay_s: int | None, group: str | None) -> None:
         """A standard queue took a message in."""
         delay_s = self.queues[queue].delay_s if delay_s is None else delay_s
-        visible_ms = now_ms + delay_s * 1000
-        if delay_s:
-            visible_ms = -(-visible_ms // DELAY_STEP_MS) * DELAY_STEP_MS
+        visible_ms = self.visible_ms(now_ms, delay_s)
         self.journal.put(self.messages[queue], name, Known(number, now_ms, visible_ms, group=group))
+
+    def visible_ms(self, now_ms: int, delay_s: int) -> int:
+        """When a delay ends on a standard queue: on a grid, never early."""
+        visible_ms = now_ms + delay_s * 1000
+        return -(-visible_ms // DELAY_STEP_MS) * DELAY_STEP_MS if delay_s else visible_ms
 
     def limit(self, queue: str) -> int | None:
         """How often a message may be received here."""

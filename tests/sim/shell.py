@@ -16,6 +16,7 @@ from amply.broker.sqs.limits import AWS
 from amply.broker.store.port import Store
 
 REGION = "eu-central-1"
+MOVED = "moved message "
 
 
 class Shell:
@@ -29,7 +30,13 @@ class Shell:
         self.now_ms = 1_700_000_000_000
         self._decided: list[Decision] = []
         self.came_back: list[tuple[Read, Any]] = []
-        self.engine = self._small(Engine(REGION, limits=self.limits))
+        self._moved = 0
+        self.engine = self._small(Engine(REGION, limits=self.limits, new_message_id=self.new_name))
+
+    def new_name(self) -> str:
+        """For a message that a move task makes anew."""
+        self._moved += 1
+        return f"{MOVED}{self._moved}"
 
     def _small(self, engine: Engine) -> Engine:
         """Windows so small that the disk matters."""
@@ -66,9 +73,7 @@ class Shell:
             limits = read.count, read.size_bytes
             return store.ready_without(read.shelf, read.after, read.until_ms, limits, read.without)
         if isinstance(read, ReadInOrder):
-            return store.in_order(
-                read.shelf, read.after, getattr(read, "until", None) or read.until_ms, read.count, read.size_bytes
-            )
+            return store.in_order(read.shelf, read.after, read.until, read.count, read.size_bytes)
         if isinstance(read, Fetch):
             return store.fetch(read.shelf, read.seqs, read.size_bytes)
         if isinstance(read, Find):
@@ -110,4 +115,4 @@ class Shell:
         """Memory is gone; what was committed is not."""
         self._decided, self.came_back = [], []
         self.store = self._reopen()
-        self.engine = self._small(restored(self.store.load(self.now_ms), REGION, self.limits))
+        self.engine = self._small(restored(self.store.load(self.now_ms), REGION, self.limits, self.new_name))

@@ -5,11 +5,11 @@ from typing import Any
 
 from facts import Got, Poll, is_fifo
 from model import Model
-from shell import REGION, Shell
+from shell import MOVED, REGION, Shell
 
 from amply.broker.engine.commands import ChangeVisibility, Delete, DeleteQueue, PurgeQueue, Send
 from amply.broker.engine.decision import UNSETTLED, Decision, Delivery
-from amply.broker.engine.records import Added, Content, Moved, Removed
+from amply.broker.engine.records import Added, Content, Entry, Moved, MoveTaskPut, Removed
 from amply.broker.sqs.faults import Fault
 from amply.broker.sqs.names import parse_queue_arn
 from amply.broker.sqs.receipts import Receipt
@@ -41,17 +41,20 @@ class Witness:
         self.polls: dict[int, Poll] = {}
         self.held: list[Held] = []
         self.fresh: list[Held] = []
-        self.fresh_dead = 0  # dead letters of FIFO queues whose commit is still to come
+        self.fresh_dead = self.fresh_moved = (
+            0  # dead letters of FIFO queues, and moves by tasks, whose commit is still to come
+        )
+        self.bodies: dict[str, str] = {}  # of messages that tasks moved
 
     def committed(self) -> None:
         self.model.commit()
         self.held += self.fresh
-        self.fresh, self.fresh_dead = [], 0
+        self.fresh, self.fresh_dead, self.fresh_moved = [], 0, 0
         del self.held[:-30]
 
     def crashed(self) -> None:
         self.model.crash()
-        self.fresh, self.fresh_dead, self.polls = [], 0, {}
+        self.fresh, self.fresh_dead, self.fresh_moved, self.polls = [], 0, 0, {}
 
     def saw(self, decision: Decision, command: Any = None) -> None:
         """A command was decided, or what a look-up brought; `command` is what its answer is of."""
@@ -68,7 +71,7 @@ class Witness:
         elif isinstance(command, DeleteQueue):
             self._deleted_queue(command, decision)
         if decision.changes:
-            self._moved_and_expired(decision, deleted)
+            self._came_and_went(decision, deleted)
         for ticket, deliveries in decision.woken:
             self.reached["a parked poll was served" if deliveries else "a poll ended empty"] += 1
             self.answered(ticket, deliveries)
@@ -119,30 +122,49 @@ class Witness:
 
     # Moving and expiring
 
-    def _moved_and_expired(self, decision: Decision, deleted: set[int]) -> None:
-        shell, now_ms = self.shell, self.shell.now_ms
-        arrivals: set[str] = set()
+    def _came_and_went(self, decision: Decision, deleted: set[int]) -> None:
+        accounted = set(deleted)
+        before: Removed | None = None
         for change in decision.changes:
             if isinstance(change, Added | Moved):
-                entry = change.entry
-                name = change.content.message_id if isinstance(change, Added) else self.names[entry.seq]
-                self.names[entry.seq] = name
-                if entry.dead_letter_source_arn is None:
-                    continue
-                arrivals.add(name)
-                source = parse_queue_arn(entry.dead_letter_source_arn)[2]
-                target = shell.engine.queues.on_shelf(entry.shelf).record.name
-                self.model.moved(name, source, target, entry.seq, now_ms)
-                self.reached["moved to the dead letter queue"] += 1
-                if is_fifo(target):
-                    self.reached["moved to the FIFO dead letter queue"] += 1
-                    self.fresh_dead += 1
+                name = change.content.message_id if isinstance(change, Added) else self.names[change.entry.seq]
+                self.names[change.entry.seq] = name
+                if change.entry.dead_letter_source_arn is not None:
+                    self._died(name, change.entry)
+                elif name.startswith(MOVED):
+                    assert before is not None, "a task made a message out of nothing"
+                    self._moved_by_task(name, before, change)
+                if before is not None and change.entry.receive_count + name.startswith(MOVED):
+                    accounted.add(before.seq)
+            before = change if isinstance(change, Removed) else None
         for change in decision.changes:
-            if isinstance(change, Removed) and change.seq not in deleted:
-                name = self.names[change.seq]
-                if name not in arrivals:
-                    self.model.expired(name, shell.engine.queues.on_shelf(change.shelf).record.name, now_ms)
-                    self.reached["expired"] += 1
+            if isinstance(change, Removed) and change.seq not in accounted:
+                self.model.expired(self.names[change.seq], self._queue_on(change.shelf), self.shell.now_ms)
+                self.reached["expired"] += 1
+            elif isinstance(change, MoveTaskPut):
+                task = change.task
+                if task.task_id in self.model.moves.tasks:  # else it starts with this
+                    self.model.moves.judge_progress(task.task_id, task.to_move, task.moved, task.status)
+                    self.reached[f"a move task {task.status} {task.failure_reason or ''}".strip()] += 1
+
+    def _queue_on(self, shelf: int) -> str:
+        return self.shell.engine.queues.on_shelf(shelf).record.name
+
+    def _died(self, name: str, entry: Entry) -> None:
+        source = parse_queue_arn(entry.dead_letter_source_arn)[2]
+        target = self._queue_on(entry.shelf)
+        self.model.moved(name, source, target, entry.seq, self.shell.now_ms)
+        self.reached["moved to the dead letter queue"] += 1
+        if is_fifo(target):
+            self.reached["moved to the FIFO dead letter queue"] += 1
+            self.fresh_dead += 1
+
+    def _moved_by_task(self, name: str, removed: Removed, added: Added) -> None:
+        old, source, target = self.names[removed.seq], self._queue_on(removed.shelf), self._queue_on(added.entry.shelf)
+        self.bodies[name] = self.bodies.get(old, old)
+        assert added.content.body == self.bodies[name], "a task moved another body"
+        self.model.moves.moved(old, source, name, target, added.entry.seq, self.shell.now_ms)
+        self.fresh_moved += 1
 
     # Receiving
 
@@ -154,7 +176,8 @@ class Witness:
         self._note_answer(poll, got)
         self.model.answered(poll, got, self.shell.now_ms, at_hand)
         for delivery in deliveries:
-            assert delivery.content.body == delivery.content.message_id
+            name = delivery.content.message_id
+            assert delivery.content.body == self.bodies.get(name, name)
             assert delivery.queue_id == queue.record.queue_id
             self.fresh.append(Held(poll.queue, delivery))
 
