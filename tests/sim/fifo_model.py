@@ -1,6 +1,6 @@
 """What FIFO queues promise on top: groups and their order, deduplication, receive attempts, and delays of the queue."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -48,10 +48,13 @@ class FifoModel:
         self._ended[queue] = ended_ms, ended_number
         return ended_ms, ended_number
 
-    def is_delayed(self, queue: str, known: Known, now_ms: int) -> bool:
+    def kept_back(self, queue: str, now_ms: int) -> Callable[[Known], bool]:
+        """Tells messages whose delay has not ended."""
         ended_ms, ended_number = self.end_delays(queue, now_ms)
-        is_early = known.sent_ms > ended_ms and known.number > ended_number
-        return is_early and not (known.received > 0 and known.visible_ms > now_ms)
+        return lambda known: known.sent_ms > ended_ms and known.number > ended_number
+
+    def is_delayed(self, queue: str, known: Known, now_ms: int) -> bool:
+        return self.kept_back(queue, now_ms)(known) and not self.model.is_in_flight(known, now_ms)
 
     # Deduplication
 
@@ -99,12 +102,11 @@ class FifoModel:
 
     def waiting(self, queue: str, now_ms: int) -> list[tuple[int, str, Known]]:
         """What is visible or will be when its group is free, in order."""
-        ended_ms, ended_number = self.end_delays(queue, now_ms)
+        is_kept_back = self.kept_back(queue, now_ms)
         return sorted(
             (known.number, name, known)
             for name, known in self.model.messages[queue].items()
-            if (known.sent_ms <= ended_ms or known.number <= ended_number)
-            and not (known.received > 0 and known.visible_ms > now_ms)
+            if not (known.received > 0 and known.visible_ms > now_ms) and not is_kept_back(known)
         )
 
     def available(self, queue: str, now_ms: int) -> list[str]:

@@ -68,11 +68,13 @@ class Model:
     def counts(self, queue: str, now_ms: int) -> tuple[int, int, int]:
         """Visible, in flight, delayed; messages past their retention count until they are removed."""
         here = self.messages[queue].values()
+        kept_back = self.fifo.kept_back(queue, now_ms) if is_fifo(queue) else None
         in_flight = delayed = 0
         for known in here:
-            if known.received > 0 and known.visible_ms > now_ms:
+            is_later = known.visible_ms > now_ms
+            if is_later and known.received > 0:
                 in_flight += 1
-            elif self.is_delayed(queue, known, now_ms):
+            elif is_later if kept_back is None else kept_back(known):
                 delayed += 1
         return len(here) - in_flight - delayed, in_flight, delayed
 

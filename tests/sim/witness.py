@@ -5,11 +5,11 @@ from typing import Any
 
 from facts import Got, Poll, is_fifo
 from model import Model
-from shell import MOVED, REGION, Shell
+from shell import REGION, Shell
 
 from amply.broker.engine.commands import ChangeVisibility, Delete, DeleteQueue, PurgeQueue, Send
 from amply.broker.engine.decision import UNSETTLED, Decision, Delivery
-from amply.broker.engine.records import Added, Content, Entry, Moved, MoveTaskPut, Removed
+from amply.broker.engine.records import Added, Content, Entry, Moved, MoveTask, MoveTaskPut, Removed
 from amply.broker.sqs.faults import Fault
 from amply.broker.sqs.names import parse_queue_arn
 from amply.broker.sqs.receipts import Receipt
@@ -123,29 +123,29 @@ class Witness:
     # Moving and expiring
 
     def _came_and_went(self, decision: Decision, deleted: set[int]) -> None:
-        accounted = set(deleted)
-        before: Removed | None = None
-        for change in decision.changes:
-            if isinstance(change, Added | Moved):
-                name = change.content.message_id if isinstance(change, Added) else self.names[change.entry.seq]
-                self.names[change.entry.seq] = name
-                if change.entry.dead_letter_source_arn is not None:
-                    self._died(name, change.entry)
-                elif name.startswith(MOVED):
-                    assert before is not None, "a task made a message out of nothing"
-                    self._moved_by_task(name, before, change)
-                if before is not None and change.entry.receive_count + name.startswith(MOVED):
-                    accounted.add(before.seq)
-            before = change if isinstance(change, Removed) else None
-        for change in decision.changes:
-            if isinstance(change, Removed) and change.seq not in accounted:
-                self.model.expired(self.names[change.seq], self._queue_on(change.shelf), self.shell.now_ms)
-                self.reached["expired"] += 1
+        changes = decision.changes
+        for change, following in zip(changes, [*changes[1:], None], strict=True):
+            if isinstance(change, Moved):
+                self._died(self.names[change.entry.seq], change.entry)
+            elif isinstance(change, Added):
+                self.names[change.entry.seq] = change.content.message_id
             elif isinstance(change, MoveTaskPut):
-                task = change.task
-                if task.task_id in self.model.moves.tasks:  # else it starts with this
-                    self.model.moves.judge_progress(task.task_id, task.to_move, task.moved, task.status)
-                    self.reached[f"a move task {task.status} {task.failure_reason or ''}".strip()] += 1
+                self._task_went_on(change.task)
+            elif isinstance(change, Removed) and change.seq not in deleted:
+                old = self.names[change.seq]
+                if not isinstance(following, Added):
+                    self.model.expired(old, self._queue_on(change.shelf), self.shell.now_ms)
+                    self.reached["expired"] += 1
+                elif following.entry.dead_letter_source_arn is not None:
+                    assert following.content.message_id == old, "another message died"
+                    self._died(old, following.entry)
+                else:
+                    self._moved_by_task(old, self._queue_on(change.shelf), following)
+
+    def _task_went_on(self, task: MoveTask) -> None:
+        if task.task_id in self.model.moves.tasks:  # else it starts with this
+            self.model.moves.judge_progress(task.task_id, task.to_move, task.moved, task.status)
+            self.reached[f"a move task {task.status} {task.failure_reason or ''}".strip()] += 1
 
     def _queue_on(self, shelf: int) -> str:
         return self.shell.engine.queues.on_shelf(shelf).record.name
@@ -159,8 +159,8 @@ class Witness:
             self.reached["moved to the FIFO dead letter queue"] += 1
             self.fresh_dead += 1
 
-    def _moved_by_task(self, name: str, removed: Removed, added: Added) -> None:
-        old, source, target = self.names[removed.seq], self._queue_on(removed.shelf), self._queue_on(added.entry.shelf)
+    def _moved_by_task(self, old: str, source: str, added: Added) -> None:
+        name, target = added.content.message_id, self._queue_on(added.entry.shelf)
         self.bodies[name] = self.bodies.get(old, old)
         assert added.content.body == self.bodies[name], "a task moved another body"
         self.model.moves.moved(old, source, name, target, added.entry.seq, self.shell.now_ms)
