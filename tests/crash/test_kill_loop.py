@@ -1,54 +1,20 @@
 """The broker is killed again and again under load, and keeps every promise that it made before."""
 
 import random
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from broker_process import PATIENCE_S, BrokerProcess
+from broker_process import BrokerProcess
 from json_client import JsonClient
+from kill_loop import LONG_BYTES, announce, drain, kill_at_the_answer, load
 from ledger import Ledger, judge, make_body, name_in, read
 from load_client import QUEUE
 
 CLIENTS = {"sender-1": "send", "sender-2": "send", "receiver-1": "receive", "receiver-2": "receive"}
 DEAD_LETTERS = "load-dead"
 MAX_RECEIVE_COUNT = 4
-DRAIN_S = 120
-# A commit of this takes long enough to be caught in the middle.
-LONG_BYTES = 1_000_000
-
-
-@contextmanager
-def load(folder: Path) -> Iterator[None]:
-    """Several client processes at work."""
-    script = str(Path(__file__).with_name("load_client.py"))
-    clients = [
-        subprocess.Popen([sys.executable, script, role, str(folder), name], stderr=subprocess.PIPE, text=True)
-        for name, role in CLIENTS.items()
-    ]
-    try:
-        yield
-        for client in clients:
-            client.terminate()
-        for client in clients:
-            _, errors = client.communicate(timeout=PATIENCE_S)
-            assert client.returncode == 0, errors
-    finally:
-        for client in clients:
-            client.kill()
-            client.communicate()
-
-
-def announce(folder: Path, port: int) -> None:
-    """Tell the clients where the broker is, in one step."""
-    (folder / "port.new").write_text(str(port))
-    (folder / "port.new").rename(folder / "port")
 
 
 def declare_queues(client: JsonClient) -> None:
@@ -60,18 +26,12 @@ def declare_queues(client: JsonClient) -> None:
     client.call("CreateQueue", QueueName=QUEUE, Attributes={"RedrivePolicy": policy})
 
 
-def kill_at_the_answer(broker: BrokerProcess, client: JsonClient, action: str, **members: object) -> dict[str, Any]:
-    """Kill the broker as soon as the first byte of an answer is here: what it says must be on the disk by then."""
-    client.ask(action, QueueUrl=QUEUE, **members)
-    client.socket.recv(1, socket.MSG_PEEK)
-    broker.kill()
-    return client.answer()
-
-
 def kill_at_a_send(broker: BrokerProcess, ledger: Ledger, name: str) -> None:
     with broker.client() as client:
         ledger.attempted([name])
-        answer = kill_at_the_answer(broker, client, "SendMessage", MessageBody=make_body(name, LONG_BYTES))
+        answer = kill_at_the_answer(
+            broker, client, "SendMessage", QueueUrl=QUEUE, MessageBody=make_body(name, LONG_BYTES)
+        )
         ledger.acknowledged({name: answer["MessageId"]})
 
 
@@ -94,7 +54,7 @@ def kill_at_a_delete(broker: BrokerProcess, ledger: Ledger, name: str) -> None:
         ledger.deleting([deleting])
         ledger.attempted([name])
         sender.ask("SendMessage", QueueUrl=QUEUE, MessageBody=make_body(name, LONG_BYTES))
-        kill_at_the_answer(broker, client, "DeleteMessage", ReceiptHandle=messages[0]["ReceiptHandle"])
+        kill_at_the_answer(broker, client, "DeleteMessage", QueueUrl=QUEUE, ReceiptHandle=messages[0]["ReceiptHandle"])
         ledger.deleted([deleting], time.monotonic_ns())
 
 
@@ -104,33 +64,6 @@ def kill_at_any_moment(broker: BrokerProcess, ledger: Ledger, name: str) -> None
 
 # A kill at any moment seldom meets the few microseconds in which a broker that answers too early can be caught.
 KILLS = kill_at_any_moment, kill_at_a_send, kill_at_a_delete
-
-
-def drain(client: JsonClient, ledger: Ledger) -> None:
-    """Receive and delete until both queues say that nothing is left, in whatever state."""
-    deadline_s = time.monotonic() + DRAIN_S
-    while waiting := sum(messages_in(client, queue) for queue in (QUEUE, DEAD_LETTERS)):
-        if time.monotonic() > deadline_s:
-            pytest.fail(f"{waiting} messages are counted, and {DRAIN_S} s were not enough to receive them")
-        for queue in (QUEUE, DEAD_LETTERS):
-            asked_ns = time.monotonic_ns()
-            answer = client.call(
-                "ReceiveMessage",
-                QueueUrl=queue,
-                MaxNumberOfMessages=10,
-                VisibilityTimeout=600,
-                WaitTimeSeconds=0 if waiting > 10 else 1,
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
-            )
-            messages = answer.get("Messages", [])
-            ledger.delivered(messages, queue, asked_ns, time.monotonic_ns(), 600, is_drain=True)
-            for message in messages:
-                client.call("DeleteMessage", QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-
-
-def messages_in(client: JsonClient, queue: str) -> int:
-    attributes = client.call("GetQueueAttributes", QueueUrl=queue, AttributeNames=["All"])["Attributes"]
-    return sum(int(value) for name, value in attributes.items() if name.startswith("ApproximateNumberOfMessages"))
 
 
 @pytest.fixture
@@ -147,7 +80,7 @@ def test_no_kill_of_the_broker_under_load_breaks_a_promise(
         with broker.client() as client:
             declare_queues(client)
         ledger = Ledger(tmp_path / "killer.ledger")
-        with load(tmp_path):
+        with load(tmp_path, "load_client.py", CLIENTS):
             for number in range(kills):
                 announce(tmp_path, broker.port)
                 time.sleep(moments.uniform(0.05, 0.35))
@@ -156,7 +89,7 @@ def test_no_kill_of_the_broker_under_load_breaks_a_promise(
                 broker.start()
             announce(tmp_path, broker.port)
         with broker.client() as client:
-            drain(client, ledger)
+            drain(client, ledger, QUEUE, DEAD_LETTERS)
         ledger.close()
     finally:
         broker.kill()
