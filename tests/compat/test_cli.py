@@ -97,3 +97,27 @@ def test_batches(aws, url):
     assert [entry["Id"] for entry in changed["Successful"]] == ["0", "1"]
     deleted = aws("delete-message-batch", "--queue-url", url, "--entries", json.dumps(entries))
     assert [entry["Id"] for entry in deleted["Successful"]] == ["0", "1"]
+
+
+def test_message_move_tasks(aws, sqs):
+    dead, work = (f"arn:aws:sqs:eu-central-1:000000000000:{name}" for name in ("dead", "work"))
+    url = sqs.create_queue(QueueName="dead")["QueueUrl"]
+    policy = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 1})
+    sqs.create_queue(QueueName="work", Attributes={"RedrivePolicy": policy})
+    for body in ("a", "b", "c"):
+        sqs.send_message(QueueUrl=url, MessageBody=body)
+    slowly = "--destination-arn", work, "--max-number-of-messages-per-second", "1"
+    handle = aws("start-message-move-task", "--source-arn", dead, *slowly)["TaskHandle"]
+    again = aws("start-message-move-task", "--source-arn", dead, fails=True)
+    assert "(InvalidParameterValue)" in again
+    assert "There is already a task running. Only one active task is allowed for a source queue arn" in again
+    (task,) = aws("list-message-move-tasks", "--source-arn", dead, "--max-results", "10")["Results"]
+    assert (task["Status"], task["TaskHandle"]) == ("RUNNING", handle)
+    cancelled = aws("cancel-message-move-task", "--task-handle", handle)
+    assert cancelled == {"ApproximateNumberOfMessagesMoved": task["ApproximateNumberOfMessagesMoved"]}
+    refused = aws("start-message-move-task", "--source-arn", work, fails=True)
+    assert "(InvalidParameterValue)" in refused
+    assert "Source queue must be configured as a Dead Letter Queue." in refused
+    missing = aws("start-message-move-task", "--source-arn", work + "-2", fails=True)
+    assert "(ResourceNotFoundException)" in missing
+    assert "The resource that you specified for the SourceArn parameter doesn't exist." in missing

@@ -88,6 +88,7 @@ def test_a_message_that_comes_back_is_moved_before_those_behind_it(broker: Mover
     assert broker.task(DEAD) == ("COMPLETED", 2, 2)
     assert broker.drained(FIFO) == ["a1", "a2"]
     assert broker.drained(DEAD) == ["a3"]
+    assert not broker.engine.queues.existing(DEAD).has_mover, "the queue would wake for nobody"
 
 
 def test_a_fifo_backlog_behind_a_locked_group_is_found_on_disk(broker: Movers) -> None:

@@ -11,7 +11,6 @@ from amply.broker.engine.commands import DeleteQueue, Outgoing, PurgeQueue, Send
 from amply.broker.engine.moves import SLICE
 from amply.broker.engine.records import Content
 from amply.broker.sqs.faults import Fault
-from amply.broker.sqs.limits import AWS
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -181,6 +180,23 @@ def test_a_backlog_far_beyond_memory_is_moved_in_order_and_in_slices(broker: Mov
     assert broker.drained(OTHER) == numbers(count)
 
 
+def test_messages_of_noisy_tenants_are_moved_too(broker: Movers) -> None:
+    tenants = ["loud"] * 1500 + ["quiet"] * 5 + ["loud"] * 500
+    broker.run(
+        Send(
+            DEAD,
+            [Outgoing(Content(f"{n}", f"{n}", "sender", {}, group_id=tenant)) for n, tenant in enumerate(tenants)],
+        )
+    )
+    held = {delivery.content.body for _ in range(5) for delivery in broker.receive(DEAD)}
+    assert broker.engine.queues.existing(DEAD).window.lanes() == ["loud"]  # type: ignore[attr-defined]
+    broker.start(to=OTHER)
+    broker.settle()
+    assert broker.task() == ("COMPLETED", len(tenants) - len(held), len(tenants) - len(held))
+    moved = broker.drained(OTHER)
+    assert sorted([*moved, *held], key=int) == numbers(len(tenants))
+
+
 def test_tasks_take_turns(broker: Movers) -> None:
     dead = (ACCOUNT, "dead-2")
     work = (ACCOUNT, "work-2")
@@ -332,69 +348,3 @@ def test_a_broker_that_was_given_another_region_does_not_run_the_tasks_of_the_ol
     task = broker.tasks()[0]
     broker.engine.moves.restore([msgspec.structs.replace(task, source_arn=task.source_arn.replace("central", "west"))])
     assert [task.source_arn for task in broker.engine.moves.running()] == [arn(DEAD)]
-
-
-# Who may start what
-
-
-def test_only_dead_letter_queues_can_be_moved(broker: Movers) -> None:
-    with pytest.raises(Fault, match="SourceArn parameter doesn't exist"):
-        broker.start((ACCOUNT, "nowhere"), to=(ACCOUNT, "nowhere"))
-    with pytest.raises(Fault, match="must be configured as a Dead Letter Queue"):
-        broker.start(OTHER, to=(ACCOUNT, "nowhere"))
-    with pytest.raises(Fault, match="DestinationArn parameter doesn't exist"):
-        broker.start(to=(ACCOUNT, "nowhere"))
-
-
-def test_source_and_destination_differ_and_are_of_one_type(broker: Movers) -> None:
-    fifo = (ACCOUNT, "other.fifo")
-    broker.queue(fifo, FifoQueue="true")
-    with pytest.raises(Fault, match="must be of one type"):
-        broker.start(to=fifo)
-    with pytest.raises(Fault, match="the queue that they are on"):
-        broker.start(to=DEAD)
-    assert broker.tasks() == []
-
-
-def test_a_source_has_one_running_task(broker: Movers) -> None:
-    broker.fill("a")
-    task_id = broker.start()
-    with pytest.raises(Fault, match="There is already a task running"):
-        broker.start()
-    broker.cancel(task_id)
-    broker.start()
-    with pytest.raises(Fault, match="There is already a task running"):
-        broker.start()
-    broker.settle()
-    broker.start()
-
-
-def test_at_most_a_hundred_tasks_are_active() -> None:
-    broker = Movers()
-    for number in range(AWS.move_tasks_active_max + 1):
-        dead = (ACCOUNT, f"dead-{number}")
-        broker.queue(dead)
-        broker.queue((ACCOUNT, f"work-{number}"), RedrivePolicy=redrive(dead, 1))
-        broker.send("x", key=dead)
-    for number in range(AWS.move_tasks_active_max):
-        broker.start((ACCOUNT, f"dead-{number}"), to=(ACCOUNT, "dead-100"))
-    with pytest.raises(Fault, match="At most 100"):
-        broker.start((ACCOUNT, "dead-100"))
-    broker.settle()
-    broker.start((ACCOUNT, "dead-100"))
-
-
-def test_the_ten_newest_tasks_are_remembered_and_listed_newest_first(broker: Movers) -> None:
-    started = []
-    for number in range(13):
-        broker.fill(str(number))
-        started.append(broker.start())
-        broker.settle()
-        broker.pass_time(1)
-    newest_first = started[:2:-1]
-    assert [task.task_id for task in broker.tasks()] == newest_first
-    assert [task.task_id for task in broker.tasks(count=2)] == newest_first[:2]
-    broker.restart()
-    assert [task.task_id for task in broker.tasks(count=100)] == newest_first
-    with pytest.raises(Fault, match="Task does not exist"):
-        broker.cancel(started[0])
