@@ -25,6 +25,7 @@ Answer = TypeVar("Answer")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", default=100, type=int, help="How often the kill loop kills the broker (default 100).")
+    parser.addoption("--fifo-kills", default=20, type=int, help="And the loop with a FIFO queue (default 20).")
     parser.addoption("--fault-seconds", default=2.0, type=float, help="How long each fault meets a worker (default 2).")
     parser.addoption("--chaos-seconds", default=15.0, type=float, help="How long workers are killed (default 15).")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 Event = dict[str, Any]
 # The broker counts in whole milliseconds.
-_TICK_NS = 2_000_000
+TICK_NS = 2_000_000
 
 
 def make_body(name: str, size: int) -> str:
@@ -41,12 +41,12 @@ class Ledger:
         self._file.close()
 
     def attempted(self, names: Iterable[str]) -> None:
-        """These are about to be sent; each name is tried once."""
+        """These are about to be sent; a name is tried again only where it is a deduplication id."""
         self._write(kind="attempted", names=list(names))
 
-    def acknowledged(self, message_ids: dict[str, str]) -> None:
-        """The broker acknowledged these; MessageId by name."""
-        self._write(kind="acknowledged", message_ids=message_ids)
+    def acknowledged(self, message_ids: dict[str, str], sequence_numbers: dict[str, str] | None = None) -> None:
+        """The broker acknowledged these; MessageId and, of a FIFO queue, SequenceNumber by name."""
+        self._write(kind="acknowledged", message_ids=message_ids, sequence_numbers=sequence_numbers)
 
     def delivered(
         self,
@@ -57,8 +57,9 @@ class Ledger:
         visibility_timeout_s: int,
         *,
         is_drain: bool = False,
+        attempt_id: str | None = None,
     ) -> None:
-        """An answer to ReceiveMessage."""
+        """An answer to ReceiveMessage; with the same `attempt_id`, to the same one asked again."""
         self._write(
             kind="delivered",
             messages=[
@@ -66,6 +67,7 @@ class Ledger:
                     "name": name_in(message["Body"]),
                     "message_id": message["MessageId"],
                     "count": int(message["Attributes"]["ApproximateReceiveCount"]),
+                    "sequence_number": message["Attributes"].get("SequenceNumber"),
                 }
                 for message in messages
             ],
@@ -74,11 +76,16 @@ class Ledger:
             got_ns=got_ns,
             until_ns=asked_ns + visibility_timeout_s * 1_000_000_000,
             is_drain=is_drain,
+            attempt_id=attempt_id,
         )
 
-    def deleting(self, names: Iterable[str]) -> None:
+    def deleting(self, names: Iterable[str], asked_ns: int = 0) -> None:
         """These are about to be deleted."""
-        self._write(kind="deleting", names=list(names))
+        self._write(kind="deleting", names=list(names), asked_ns=asked_ns)
+
+    def kept(self, names: Iterable[str], asked_ns: int) -> None:
+        """The broker refused to delete these, as asked for at that moment."""
+        self._write(kind="kept", names=list(names), asked_ns=asked_ns)
 
     def deleted(self, names: Iterable[str], at_ns: int) -> None:
         """The broker acknowledged that these are deleted."""
@@ -154,7 +161,8 @@ def judge(events: Iterable[Event]) -> Verdict:
             drained[name] += event["is_drain"]
             if event["asked_ns"] > deleted_ns.get(name, event["asked_ns"]):
                 verdict.resurrected.add(name)
-    verdict.lost = message_ids.keys() - _names(by_kind["deleting"]) - {name for name, times in drained.items() if times}
+    gone = {name for name, _ in deletes(by_kind["deleting"], by_kind["kept"])}
+    verdict.lost = message_ids.keys() - gone - {name for name, times in drained.items() if times}
     verdict.in_two_places = {name for name, times in drained.items() if times > 1}
     _judge_deliveries(verdict, deliveries, _names(by_kind["changing"]))
 
@@ -172,12 +180,23 @@ def _judge_deliveries(verdict: Verdict, deliveries: dict[str, list[Event]], chan
     for name, received in deliveries.items():
         received.sort(key=lambda delivery: delivery["got_ns"])
         for earlier, later in pairwise(received):
+            if earlier["attempt_id"] is not None and later["attempt_id"] == earlier["attempt_id"]:
+                continue  # the same receive again
             # Which of two came first is certain only if one was asked for after the other was there.
             if later["asked_ns"] > earlier["got_ns"] and later["count"] <= earlier["count"]:
                 verdict.counts_fell.add(name)
-            is_before = later["got_ns"] < earlier["until_ns"] - _TICK_NS
-            if name not in changed and is_before and earlier["got_ns"] < later["until_ns"] - _TICK_NS:
+            is_before = later["got_ns"] < earlier["until_ns"] - TICK_NS
+            if name not in changed and is_before and earlier["got_ns"] < later["until_ns"] - TICK_NS:
                 verdict.overlapping.add(name)
+
+
+def deletes(asked: Iterable[Event], refused: Iterable[Event]) -> set[tuple[str, int]]:
+    """Names of messages that may be deleted, and when that was asked for."""
+    return _asked(asked) - _asked(refused)
+
+
+def _asked(events: Iterable[Event]) -> set[tuple[str, int]]:
+    return {(name, event["asked_ns"]) for event in events for name in event["names"]}
 
 
 def _names(events: Iterable[Event]) -> set[str]:
