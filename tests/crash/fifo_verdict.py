@@ -58,7 +58,7 @@ def _judge_numbers(verdict: FifoVerdict, events: list[Event]) -> None:
             for message in event["messages"]:
                 known[message["name"]].add((message["message_id"], message["sequence_number"]))
     verdict.doubled = {name for name, numbers in known.items() if len(numbers) > 1}
-    in_order = sorted((*_place(name), int(number)) for name, numbers in known.items() for _, number in numbers)
+    in_order = sorted((*_place(name), min(int(number) for _, number in numbers)) for name, numbers in known.items())
     for (group, _, before), (next_group, place, number) in pairwise(in_order):
         if group == next_group and number <= before:
             verdict.falling.add(f"{group}-{place}")
