@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from amply.broker.engine.records import Attempt, Attempted, Content, Deduplicated, Entry, MoveTask, QueueRecord
 from amply.broker.sqs.shapes import MessageAttributeValue
@@ -147,14 +148,8 @@ def queue_of(columns: Sequence[Any]) -> QueueRecord:
 
 
 def deduplication_row(deduplicated: Deduplicated) -> Row:
-    """The columns of table `deduplication`."""
-    return (
-        deduplicated.seq,
-        deduplicated.shelf,
-        deduplicated.key,
-        deduplicated.message_id,
-        deduplicated.sent_ms,
-    )
+    """The columns of table `deduplication`, which are in the order of the members."""
+    return astuple(deduplicated)
 
 
 def deduplication_of(columns: Sequence[Any]) -> Deduplicated:
@@ -175,31 +170,10 @@ def attempt_of(columns: Sequence[Any]) -> Attempted:
 
 
 def move_task_row(task: MoveTask) -> Row:
-    """The columns of table `move_task`."""
-    return (
-        task.task_id,
-        task.source_arn,
-        task.destination_arn,
-        task.messages_per_s,
-        task.started_ms,
-        task.to_move,
-        task.moved,
-        task.status,
-        task.failure_reason,
-    )
+    """The columns of table `move_task`, which are in the order of the members."""
+    return astuple(task)
 
 
 def move_task_of(columns: Sequence[Any]) -> MoveTask:
     """The task that such a row tells of."""
-    task_id, source_arn, destination_arn, messages_per_s, started_ms, to_move, moved, status, failure_reason = columns
-    return MoveTask(
-        task_id=task_id,
-        source_arn=source_arn,
-        destination_arn=destination_arn,
-        messages_per_s=messages_per_s,
-        started_ms=started_ms,
-        to_move=to_move,
-        moved=moved,
-        status=status,
-        failure_reason=failure_reason,
-    )
+    return MoveTask(**dict(zip(MoveTask.__struct_fields__, columns, strict=True)))
