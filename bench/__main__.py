@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import ROOT, ceiling, depth, jobs, profiles, receive, report, send, strict
+from bench import ROOT, ceiling, depth, fifo, jobs, profiles, receive, report, send, strict
 from bench.jobs_processes import CONTENDERS, Name
 
 
@@ -48,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     diving.add_argument("--messages", type=int, default=1_000_000, help="the backlog")
     diving.add_argument("--turn", type=int, default=2000, help="messages sent, then received, in each round")
     diving.add_argument("--body-bytes", type=int, default=200)
+    ordering = command("fifo", "a FIFO queue against a standard one; backlogs of many groups, and of a locked one")
+    ordering.add_argument("--connections", type=_counts, default=[1, 8, 32])
+    ordering.add_argument("--seconds", type=float, default=4.0, help="of sending, of each turn")
+    ordering.add_argument("--messages", type=int, default=5000, help="received in each turn")
+    ordering.add_argument("--backlog", type=int, default=100_000, help="messages")
+    ordering.add_argument("--body-bytes", type=int, default=200)
     working = command("jobs", "Celery jobs through our transport, stock sqs:// and Redis", rounds=5)
     working.add_argument("--contenders", type=_contenders, default=list(CONTENDERS), metavar=",".join(CONTENDERS))
     working.add_argument("--jobs", type=int, default=4000, help="of each run; fewer where each request takes 10 ms")
@@ -72,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         "strict": strict,
         "receive": receive,
         "depth": depth,
+        "fifo": fifo,
         "jobs": jobs,
         "profile": profiles,
         "ceiling": ceiling,

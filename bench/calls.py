@@ -6,6 +6,9 @@ Knows HTTP heads and AWS JSON. Does not know sockets, nor what is measured.
 import json
 import random
 import re
+import time
+from collections.abc import Iterator
+from itertools import count, repeat
 from typing import Final
 
 from botocore.auth import SigV4Auth
@@ -40,6 +43,9 @@ _UNSIGNED: Final = {
     "SignedHeaders=content-type;host;x-amz-date;x-amz-target;x-amzn-query-mode, "
     "Signature=fe5f80f77d5fa3beca038a248ff027d0445342fe2855ddc963176630326f1024",
 }
+# Places for numbers, as long as those are, in letters that a body does not have.
+_GROUP: Final = "#" * 6
+_NUMBER: Final = "@" * 12
 _HANDLE: Final = re.compile(rb'"ReceiptHandle":\s*"([^"]+)"')
 
 
@@ -68,21 +74,47 @@ def signing(host: str, action: str, body: bytes, key: Key) -> dict[str, str]:
 
 
 class Calls:
-    """The requests of one queue at one endpoint. `host` is "address:port". With a key, sends are really signed."""
+    """The requests of one queue at one endpoint. `host` is "address:port". With a key, sends are really signed.
 
-    def __init__(self, host: str, queue_url: str, body_bytes: int, key: Key | None = None) -> None:
+    With `groups`, the queue is FIFO: messages go to so many groups in turns, each under a deduplication id of its own,
+    and nothing is signed.
+    """
+
+    def __init__(self, host: str, queue_url: str, body_bytes: int, key: Key | None = None, groups: int = 0) -> None:
         self._host = host
         self._key = key
-        body = body_text(body_bytes)
-        entries = [{"Id": str(number), "MessageBody": body} for number in range(BATCH)]
+        self._groups = groups
+        self._message = {"MessageBody": body_text(body_bytes)}
+        if groups:
+            self._message |= {"MessageGroupId": _GROUP, "MessageDeduplicationId": f"{time.time_ns():x}-{_NUMBER}"}
         receive = {"QueueUrl": queue_url, "VisibilityTimeout": 600, "WaitTimeSeconds": 0}
-        self.send = self._request("SendMessage", {"QueueUrl": queue_url, "MessageBody": body})
-        self.send_batch = self._request("SendMessageBatch", {"QueueUrl": queue_url, "Entries": entries})
         self.receive_one = self._request("ReceiveMessage", {**receive, "MaxNumberOfMessages": 1})
         self.receive_batch = self._request("ReceiveMessage", {**receive, "MaxNumberOfMessages": BATCH})
         self._delete_head = self._head("DeleteMessage")
         self._delete_batch_head = self._head("DeleteMessageBatch")
+        self._queue_url = queue_url
         self._queue = json.dumps(queue_url).encode()
+
+    def sends(self) -> Iterator[bytes]:
+        """SendMessage, again and again."""
+        return self._numbered(self._request("SendMessage", {"QueueUrl": self._queue_url, **self._message}), 1)
+
+    def batch_sends(self) -> Iterator[bytes]:
+        """SendMessageBatch, again and again."""
+        entries = [{"Id": str(number), **self._message} for number in range(BATCH)]
+        return self._numbered(
+            self._request("SendMessageBatch", {"QueueUrl": self._queue_url, "Entries": entries}), BATCH
+        )
+
+    def _numbered(self, request: bytes, messages: int) -> Iterator[bytes]:
+        if not self._groups:
+            return repeat(request)
+        template = request.replace(_GROUP.encode(), b"%06d").replace(_NUMBER.encode(), b"%012d")
+        return (
+            template
+            % tuple(part for number in range(first, first + messages) for part in (number % self._groups, number))
+            for first in count(0, messages)
+        )
 
     def delete(self, handle: bytes) -> bytes:
         """Delete one message."""

@@ -35,7 +35,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     `receive` and `receive-batch` delete what they receive. With `rate`, requests start at that many a second whether
     earlier ones are answered or not (open loop), and latencies count from when a request was due; without it, each
     connection asks again as soon as it is answered (closed loop). `server_pid` is watched for its use of the CPU.
-    With a `key`, sends are signed.
+    With a `key`, sends are signed; with `groups`, the queue is FIFO, and sends go to so many groups in turns.
     """
 
     host: str
@@ -47,6 +47,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     messages: int = 0
     rate: float = 0.0
     body_bytes: int = 200
+    groups: int = 0
     server_pid: int = 0
     key: Key | None = None
 
@@ -74,7 +75,8 @@ class Load:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.calls = Calls(plan.host, plan.queue_url, plan.body_bytes, plan.key)
+        self.calls = Calls(plan.host, plan.queue_url, plan.body_bytes, plan.key, plan.groups)
+        self._sends = self.calls.batch_sends() if plan.work == "send-batch" else self.calls.sends()
         self.latencies_s = array("d")
         self.messages = 0
         self.errors = 0
@@ -153,17 +155,17 @@ class Load:
         calls = self.calls
         match self.plan.work:
             case "send":
-                return self._sending(calls.send, 1)
+                return self._sending(1)
             case "send-batch":
-                return self._sending(calls.send_batch, BATCH)
+                return self._sending(BATCH)
             case "receive":
                 return self._receiving(calls.receive_one)
             case "receive-batch":
                 return self._receiving_batches(calls.receive_batch)
 
-    def _sending(self, request: bytes, messages: int) -> Script:
+    def _sending(self, messages: int) -> Script:
         while self.messages < self._limit:
-            answer = yield request
+            answer = yield next(self._sends)
             if messages > 1 and b'"Failed":[{' in answer:
                 self.fault(answer.decode(errors="replace"))
             self.messages += messages

@@ -42,11 +42,15 @@ def scratch() -> Iterator[Path]:
 
 
 class Broker:
-    """A broker process on a data folder. It can be killed and started again. With a key in the folder, it is strict."""
+    """A broker process on a data folder. It can be killed and started again. With a key in the folder, it is strict.
 
-    def __init__(self, data: Path, command: tuple[str, ...] = _AMPLY, key: Key | None = None) -> None:
+    Its queue is standard, or FIFO if the messages come in `groups`.
+    """
+
+    def __init__(self, data: Path, command: tuple[str, ...] = _AMPLY, key: Key | None = None, groups: int = 0) -> None:
         self.data = data
         self.key = key
+        self.groups = groups
         self.host = ""
         self.queue_url = ""
         self._command = command
@@ -82,7 +86,10 @@ class Broker:
             # Visible again at once: the measurement takes nothing away.
             self._first_answer(started, "ReceiveMessage", QueueUrl=self.queue_url, VisibilityTimeout=0)
         else:
-            self.queue_url = self._first_answer(started, "CreateQueue", QueueName=QUEUE_NAME)["QueueUrl"]
+            queue: dict[str, Any] = {"QueueName": QUEUE_NAME}
+            if self.groups:
+                queue = {"QueueName": f"{QUEUE_NAME}.fifo", "Attributes": {"FifoQueue": "true"}}
+            self.queue_url = self._first_answer(started, "CreateQueue", **queue)["QueueUrl"]
         return time.perf_counter() - started
 
     def call(self, action: str, **parameters: Any) -> dict[str, Any]:
@@ -138,9 +145,9 @@ class Broker:
 
 
 @contextmanager
-def broker(data: Path, command: tuple[str, ...] = _AMPLY, key: Key | None = None) -> Iterator[Broker]:
+def broker(data: Path, command: tuple[str, ...] = _AMPLY, key: Key | None = None, groups: int = 0) -> Iterator[Broker]:
     """A broker that has a queue, stopped at the end."""
-    running = Broker(data, command, key)
+    running = Broker(data, command, key, groups)
     running.start()
     try:
         yield running
@@ -159,7 +166,14 @@ def new_key(data: Path) -> Key:
 
 def run(running: Broker, **plan: Any) -> Outcome:
     """Put a load on a broker: the members of `load.Plan`, without where the broker is."""
-    whole = Plan(host=running.host, queue_url=running.queue_url, server_pid=running.pid, key=running.key, **plan)
+    whole = Plan(
+        host=running.host,
+        queue_url=running.queue_url,
+        server_pid=running.pid,
+        key=running.key,
+        groups=running.groups,
+        **plan,
+    )
     return generate(whole)
 
 

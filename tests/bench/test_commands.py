@@ -51,6 +51,24 @@ def test_strict_compares_signed_requests_with_those_that_nobody_looks_at(tmp_pat
     assert "strict by open" in seen
 
 
+def test_fifo_compares_the_kinds_of_queue_and_finds_the_message_behind_a_locked_group(tmp_path: Path) -> None:
+    sizes = "--messages", "50", "--backlog", "200"
+    content, seen = bench(tmp_path, "fifo", "--connections", "2", "--seconds", "0.3", "--rounds", "1", *sizes)
+
+    rows = content["figures"]["rates"]
+    assert len(rows) == 3
+    for row in rows:
+        assert row["ratio"]["median"] > 0
+        assert row["fifo_us"]["median"] > 0
+    many, locked = content["figures"]["backlogs"]
+    assert many["groups"] > locked["groups"] == 1
+    for row in (many, locked):
+        assert row["messages"] >= 200
+        assert min(row["found_ms"], row["restart_ms"], row["found_again_ms"]) > 0
+    assert content["figures"]["errors"] == 0
+    assert "FIFO by standard" in seen
+
+
 def test_receive_empties_the_queue_that_it_filled(tmp_path: Path) -> None:
     content, _ = bench(tmp_path, "receive", "--connections", "2", "--messages", "100", "--rounds", "1")
 
