@@ -44,6 +44,7 @@ class Witness:
         self.fresh_dead = self.fresh_moved = (
             0  # dead letters of FIFO queues, and moves by tasks, whose commit is still to come
         )
+        self.moved_to: set[str] = set()  # queues that tasks moved messages to in this decision
         self.bodies: dict[str, str] = {}  # of messages that tasks moved
 
     def committed(self) -> None:
@@ -70,11 +71,15 @@ class Witness:
             self._purged(command)
         elif isinstance(command, DeleteQueue):
             self._deleted_queue(command, decision)
+        self.moved_to.clear()
         if decision.changes:
             self._came_and_went(decision, deleted)
         for ticket, deliveries in decision.woken:
             self.reached["a parked poll was served" if deliveries else "a poll ended empty"] += 1
-            self.answered(ticket, deliveries)
+            if not deliveries and self.polls[ticket].queue in self.moved_to:
+                del self.polls[ticket]  # its time was up just before
+            else:
+                self.answered(ticket, deliveries)
 
     # Queues
 
@@ -165,6 +170,7 @@ class Witness:
         assert added.content.body == self.bodies[name], "a task moved another body"
         self.model.moves.moved(old, source, name, target, added.entry.seq, self.shell.now_ms)
         self.fresh_moved += 1
+        self.moved_to.add(target)
 
     # Receiving
 
