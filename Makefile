@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: up test help install format check pytest contract fuzz sim lock clean
+.PHONY: up test help install format check pytest contract fuzz sim mutants lock clean
 
 up: $(VENV)/.run ## start broker, workers and a demonstration load (Ctrl-C drains and stops)
 	$(BIN)/amply up --demo
@@ -39,6 +39,9 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
 sim: $(VENV)/.dev ## random lives of the broker against the model, SEEDS=100000 from seed FIRST=0, on JOBS processes
 	$(BIN)/python tests/sim/lives.py --first $(FIRST) --seeds $(SEEDS) --jobs $(JOBS)
+
+mutants: $(VENV)/.dev ## bugs planted in the engine, which the simulation must find
+	$(BIN)/python tests/sim/mutants.py
 
 format: ## format the code in place
 	$(BIN)/ruff format .
