@@ -147,8 +147,8 @@ MUTANTS = [
     (
         "attempts hold too long",
         "attempts.py",
-        "now_ms >= attempt.received_ms + self._window_ms",
-        "now_ms >= attempt.received_ms + 2 * self._window_ms",
+        "self._window_ms = window_s * 1000",
+        "self._window_ms = window_s * 2000",
     ),
     ("repeated attempts get new handles", "fifo.py", "attempt.received_ms, hidden, content", "now_ms, hidden, content"),
     ("a delay begins anew when it is changed", "declarations.py", "queue.advance(now_ms, decision)  #", "#"),
