@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# One receive takes at most so many messages of a group.
+_OF_A_GROUP = 10
+
 
 class Groups:
     """The waiting messages that memory knows, by group and in order of sending; and how many of each are in flight.
@@ -83,11 +86,12 @@ class Groups:
         line = self._waiting.get(group)
         return line[0] if line else None
 
-    def next_up(self, groups: int, messages: int) -> "Iterator[int]":
-        """The messages that free groups will give first: at most so many groups, and so many messages of each."""
-        heads = {group: seq for seq, group in nsmallest(groups, self._heads) if self._is_free(seq, group)}
-        for group in heads:
-            yield from nsmallest(messages, self._waiting[group])
+    def next_up(self, count: int) -> "Iterator[int]":
+        """At most so many of the messages that free groups will give first: the fewer groups, the more of each."""
+        heads = nsmallest(count // _OF_A_GROUP, self._heads)
+        groups = dict.fromkeys(group for seq, group in heads if self._is_free(seq, group))
+        for group in groups:
+            yield from _smallest(self._waiting[group], count // len(groups))
 
     def _is_free(self, seq: int, group: str) -> bool:
         return group not in self._locks and self.head(group) == seq
@@ -100,3 +104,15 @@ class Groups:
         if len(heads) > 2 * len(self._waiting) + 64:
             self._heads = [(line[0], name) for name, line in self._waiting.items() if name not in self._locks]
             heapify(self._heads)
+
+
+def _smallest(heap: list[int], count: int) -> "Iterator[int]":
+    """The smallest of a heap in order, in a time that does not depend on how long it is."""
+    reached = [(heap[0], 0)]
+    while reached and count:
+        count -= 1
+        smallest, place = heappop(reached)
+        yield smallest
+        for child in (2 * place + 1, 2 * place + 2):
+            if child < len(heap):
+                heappush(reached, (heap[child], child))

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from amply.broker.engine.records import Content, Entry
     from amply.broker.engine.window import WindowSize
 
-_GROUPS_FETCHED = 50
-_MESSAGES_FETCHED = 10
+_FETCHED = 500
 
 
 class Line:
@@ -88,7 +87,7 @@ class Line:
     def start_fetching(self) -> list[int]:
         """The messages whose contents are needed first."""
         self.is_fetching = True
-        next_up = self.groups.next_up(_GROUPS_FETCHED, _MESSAGES_FETCHED)
+        next_up = self.groups.next_up(_FETCHED)
         return [seq for seq in next_up if seq not in self.contents][: self.contents.size.count]
 
     def finish_fetching(self, seqs: list[int], messages: "list[tuple[Entry, Content]]", *, is_last: bool) -> list[int]:
