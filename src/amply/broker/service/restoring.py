@@ -1,5 +1,6 @@
 """An engine from what the store knows."""
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from amply.broker.engine.engine import Engine
@@ -8,6 +9,7 @@ from amply.broker.engine.fifo import FifoQueue
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from amply.broker.engine.records import Deduplicated
     from amply.broker.sqs.limits import Limits
     from amply.broker.store.port import Snapshot
 
@@ -18,6 +20,10 @@ def restored(snapshot: "Snapshot", region: str, limits: "Limits", new_message_id
         region, limits=limits, last_seq=snapshot.last_seq, last_id=snapshot.last_id, new_message_id=new_message_id
     )
     engine.queues.removed = dict(snapshot.removed_queues)
+    # There may be a million of them, and many queues.
+    deduplicated: defaultdict[int, list[Deduplicated]] = defaultdict(list)
+    for one in snapshot.deduplicated:
+        deduplicated[one.shelf].append(one)
     for state in snapshot.queues:
         queue = engine.queues.add(state.queue)
         queue.restore(
@@ -28,8 +34,8 @@ def restored(snapshot: "Snapshot", region: str, limits: "Limits", new_message_id
         )
         if isinstance(queue, FifoQueue):
             shelf = state.queue.shelf
-            queue.deduplication.restore(one for one in snapshot.deduplicated if one.shelf == shelf)
-            queue.attempts.restore(one for one in snapshot.attempts if one.shelf == shelf)
+            queue.deduplication.restore(deduplicated[shelf])
+            queue.attempts.restore(attempted for attempted in snapshot.attempts if attempted.shelf == shelf)
     engine.moves.restore(snapshot.move_tasks)
     engine.set_alarms()
     return engine
