@@ -13,7 +13,7 @@ from math import inf
 from typing import Final, cast
 
 from amply.broker.server.answer import CLOSE, CONTINUE, KEEP, refusal, render
-from amply.broker.server.hall import Cancel, Hall
+from amply.broker.server.hall import Cancel, Guest, Hall
 from amply.broker.server.reader import RequestReader
 from amply.broker.wire.http import Request, Response
 
@@ -65,7 +65,10 @@ _DEADLINES_S: Final = {
 
 
 class Connection(asyncio.Protocol):
-    """A client, from accept to close; served by `hall.handler`, one request at a time."""
+    """A client, from accept to close; served by `hall.handler`, one request at a time.
+
+    With TLS it starts after the `handshake`, a seated guest of the hall, whose seat and address it takes over.
+    """
 
     __slots__ = (
         "_ahead",
@@ -73,6 +76,7 @@ class Connection(asyncio.Protocol):
         "_choked",
         "_deadline_s",
         "_hall",
+        "_handshake",
         "_held_bytes",
         "_line",
         "_reader",
@@ -87,8 +91,9 @@ class Connection(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, hall: Hall) -> None:
+    def __init__(self, hall: Hall, handshake: Guest | None = None) -> None:
         self._hall = hall
+        self._handshake = handshake
         self._reader = RequestReader(hall.max_body_bytes)
         self._stage = _Stage.IDLE
         self._deadline_s = inf
@@ -108,11 +113,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         hall = self._hall
-        self.address = self._reader.peer = _address(transport)
-        self.is_seated = not hall.closing and hall.has_seat(self.address)
-        standing_room = not hall.closing and hall.has_standing_room()
-        hall.enter(self)
-        if not (self.is_seated or standing_room):
+        is_welcome = self._enter() if self._handshake is None else self._enter_after(self._handshake)
+        self._reader.peer = self.address
+        if not is_welcome:
             self.abort()
             return
         self._transport.set_write_buffer_limits(high=SEND_BUFFER_MAX_BYTES)
@@ -145,6 +148,21 @@ class Connection(asyncio.Protocol):
         self._choked = False
         if self._stage is _Stage.CHOKED:
             self._take_turns()
+
+    def _enter(self) -> bool:
+        """Whether there is a seat, or room to be told that there is none."""
+        hall = self._hall
+        self.address = address_of(self._transport.get_extra_info("peername"))
+        self.is_seated = not hall.closing and hall.has_seat(self.address)
+        standing_room = not hall.closing and hall.has_standing_room()
+        hall.enter(self)
+        return self.is_seated or standing_room
+
+    def _enter_after(self, handshake: Guest) -> bool:
+        self._handshake = None
+        self.address, self.is_seated = handshake.address, handshake.is_seated
+        self._hall.succeed(handshake, self)
+        return not self._hall.closing
 
     # What the hall calls.
 
@@ -319,7 +337,6 @@ class Connection(asyncio.Protocol):
                 log.exception("a request's cancel failed")
 
 
-def _address(transport: asyncio.BaseTransport) -> str:
-    """The peer's IP address; an IPv4 one in its own form, also where the socket speaks IPv6."""
-    peer = transport.get_extra_info("peername")
+def address_of(peer: tuple[object, ...] | None) -> str:
+    """The IP address of a socket's peer, empty if it is gone; an IPv4 one in its own form, also on an IPv6 socket."""
     return str(peer[0]).removeprefix("::ffff:") if peer else ""

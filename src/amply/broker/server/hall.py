@@ -31,7 +31,7 @@ Handler = Callable[[Request, Respond], Cancel | None]
 
 
 class Guest(Protocol):
-    """A connection, as the hall sees it. What it says of itself does not change after `enter`."""
+    """A connection, or its TLS handshake, as the hall sees it. What it says of itself does not change after `enter`."""
 
     address: str  # the IP address at the other end
     is_seated: bool  # served; the others are only told that they are not
@@ -105,6 +105,11 @@ class Hall:
                 del self._seated_from[guest.address]
         if not self.guests:
             self.empty.set()
+
+    def succeed(self, guest: Guest, successor: Guest) -> None:
+        """The seat of `guest` is `successor`'s, who is from the same address; in between it is nobody else's."""
+        self.guests.remove(guest)
+        self.guests.add(successor)
 
     def tick(self) -> None:
         """Renew the `date` line and end what took too long."""

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from amply.broker.server.connection import HEADER_DEADLINE_S, Connection
+from amply.broker.server.connection import Connection
+from amply.broker.server.doorkeeper import Doorkeeper
 from amply.broker.server.hall import OVERFLOW_MAX, Hall, Handler
 from amply.errors import AmplyError
 
@@ -71,12 +72,12 @@ class Listener:
         self._wall_ms = wall_ms
         self._tls = tls
         self._hall: Hall | None = None
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | Doorkeeper | None = None
         self._sweep: asyncio.TimerHandle | None = None
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """How many clients are connected, with those who are in a TLS handshake."""
         return len(self._hall.guests) if self._hall else 0
 
     async def start(self) -> int:
@@ -93,13 +94,11 @@ class Listener:
         )
         listening = _bind(self._host, self._port)
         try:
-            self._server = await loop.create_server(
-                partial(Connection, self._hall),
-                sock=listening,
-                backlog=BACKLOG,
-                ssl=self._tls,
-                ssl_handshake_timeout=HEADER_DEADLINE_S if self._tls else None,
-            )
+            if self._tls is None:
+                factory = partial(Connection, self._hall)
+                self._server = await loop.create_server(factory, sock=listening, backlog=BACKLOG)
+            else:
+                self._server = Doorkeeper(self._hall, listening, self._tls)
         except BaseException:
             listening.close()
             raise
