@@ -104,6 +104,23 @@ def test_a_serialization_exception_does_not_repeat_what_was_sent() -> None:
     assert "secret" not in exchange.fault.message
 
 
+def test_json_of_very_many_names_and_texts_is_refused_before_it_is_decoded() -> None:
+    for unit in (b',"a":{}', b',"\\\\":{}', b' , "a" : {}'):
+        attributes = b'"x":{}' + unit * 50_000
+        fault = answer(send_json(b'{"MessageSystemAttributes":{' + attributes + b"}}")).fault
+        assert fault is not None
+        assert fault.row is faults.SERIALIZATION
+        assert "20000 names" in fault.message
+
+
+@pytest.mark.parametrize("text", ['"' * 1_000_000, '\\"' * 500_000, '{"a": [{}]}' * 90_000, "\\" * 1_000_000])
+def test_a_text_may_hold_any_number_of_quotes_braces_and_backslashes(text: str) -> None:
+    queue_url = "http://localhost/000000000000/q"
+    call = answer(send_json(json.dumps({"QueueUrl": queue_url, "MessageBody": text}).encode())).call
+    assert call is not None
+    assert call.request.message_body == text  # type: ignore[attr-defined]
+
+
 def test_fields_nested_deep_are_refused_or_ignored() -> None:
     name = ".".join(["1"] * 10_000)
     for field in (name, f"AttributeName.{name}", "." * 10_000):

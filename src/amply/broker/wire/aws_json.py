@@ -12,6 +12,14 @@ _TARGET_PREFIX = "AmazonSQS."
 _DECODERS = {name: msgspec.json.Decoder(action.request) for name, action in ACTIONS.items()}
 _BY_TARGET = {(_TARGET_PREFIX + name).encode(): action for name, action in ACTIONS.items()}
 _ENCODER = msgspec.json.Encoder()
+# Lengths of lists and maps are checked after decoding, and a body of half a million tiny members would hold the event
+# loop for a second before anybody knows who sent it. Only a string's own quotes have no backslash before them, however
+# many its text holds, so this counts names and texts. The largest request, ten messages with ten attributes each, has
+# less than a thousand of them; lists of names take a few more.
+_STRINGS_MAX = 20_000
+# Shorter bodies are quick, whatever is in them.
+_SMALL_BYTES = 64 * 1024
+
 _NAMESPACE = {True: "com.amazonaws.sqs", False: "com.amazon.coral.service"}
 
 
@@ -22,6 +30,8 @@ def action_of(target: bytes) -> Action | None:
 
 def decode(action: Action, body: bytes) -> RequestShape:
     """The request in a body; Fault SerializationException if it is not JSON, or not of the action's types."""
+    if len(body) > _SMALL_BYTES and body.count(b'"') - body.count(b'\\"') > 2 * _STRINGS_MAX:
+        raise Fault(SERIALIZATION, f"The JSON has more than {_STRINGS_MAX} names and texts.")
     try:
         return _DECODERS[action.name].decode(body or b"{}")
     except RecursionError:
