@@ -137,8 +137,7 @@ class Life(Operators, Clients):
         expected = self.model.counts(name, self.now_ms)
         assert counts == expected, f"{name} counts {counts}, not {expected}"
         part = queue.line.contents if is_fifo(name) else queue.window
-        # Fair queues may put what quiet tenants send beside what is being read.
-        assert len(part) <= part.size.count * (1 if is_fifo(name) else 2), "more in memory than allowed"
+        assert len(part) <= part.size.count, "more in memory than allowed"
 
     def settle(self) -> None:
         """Let everything that is on its way arrive."""

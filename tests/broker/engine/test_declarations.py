@@ -65,12 +65,24 @@ def test_creating_a_queue_again_with_the_same_values_changes_nothing(broker: Bro
 
 @pytest.mark.parametrize(
     ("target", "reason"),
-    [(OTHER, "Dead letter target does not exist"), (WORK, "A queue cannot be its own dead letter queue")],
+    [(OTHER, "Dead letter target does not exist"), (WORK, "Dead letters would come back to this queue")],
 )
 def test_a_redrive_policy_needs_a_target_that_can_be_one(broker: Broker, target: tuple[str, str], reason: str) -> None:
     broker.queue(WORK)
     with pytest.raises(Fault, match=reason):
         broker.run(SetQueueAttributes(WORK, {"RedrivePolicy": json.dumps(redrive(target, 3))}))
+
+
+def test_dead_letters_do_not_go_round_in_a_circle(broker: Broker) -> None:
+    broker.queue(OTHER)
+    broker.queue(DEAD, RedrivePolicy=redrive(OTHER, 1))
+    broker.queue(WORK, RedrivePolicy=redrive(DEAD, 1))
+    with pytest.raises(Fault, match="would come back"):
+        broker.run(SetQueueAttributes(OTHER, {"RedrivePolicy": json.dumps(redrive(WORK, 1))}))
+    broker.run(DeleteQueue(OTHER))
+    broker.pass_time(61)
+    with pytest.raises(Fault, match="would come back"):
+        broker.queue(OTHER, RedrivePolicy=redrive(WORK, 1))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from amply.broker.engine.records import QueuePut, QueueRecord, QueueRemoved
 from amply.broker.sqs import faults
 from amply.broker.sqs.attributes import redrive_allow_policy, redrive_policy
 from amply.broker.sqs.faults import Fault, invalid_parameter
-from amply.broker.sqs.names import is_fifo_name
+from amply.broker.sqs.names import is_fifo_name, parse_queue_arn, queue_arn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         UntagQueue,
     )
     from amply.broker.engine.decision import Decision
+    from amply.broker.engine.queue import Queue
     from amply.broker.engine.queues import Queues
 
 
@@ -134,7 +135,10 @@ def _declare(queues: "Queues", record: QueueRecord, decision: "Decision") -> Non
 
 
 def _check_redrive(queues: "Queues", key: "QueueKey", attributes: "Mapping[str, str]") -> None:
-    """The dead letter queue must exist and accept this source (SetQueueAttributes, RedriveAllowPolicy)."""
+    """The dead letter queue must exist and accept this source (SetQueueAttributes, RedriveAllowPolicy).
+
+    And its own dead letters must not come back: polls on the queues of a circle would move a message round and round.
+    """
     text = attributes.get("RedrivePolicy")
     if not text:
         return
@@ -146,8 +150,8 @@ def _check_redrive(queues: "Queues", key: "QueueKey", attributes: "Mapping[str, 
     if target.record.is_fifo != is_fifo_name(key[1]):
         raise invalid_parameter("RedrivePolicy", text, "Dead-letter queue must be same type of queue as the source.")
     source_arn = queues.arn(key)
-    if source_arn == target.arn:
-        raise invalid_parameter("RedrivePolicy", text, "A queue cannot be its own dead letter queue.")
+    if source_arn in _ways_on(queues, target):
+        raise invalid_parameter("RedrivePolicy", text, "Dead letters would come back to this queue.")
     allow = target.attributes.get("RedriveAllowPolicy")
     if allow:
         policy = redrive_allow_policy(allow)
@@ -156,3 +160,16 @@ def _check_redrive(queues: "Queues", key: "QueueKey", attributes: "Mapping[str, 
             raise invalid_parameter(
                 "RedrivePolicy", text, "The dead letter target does not allow this queue as a source."
             )
+
+
+def _ways_on(queues: "Queues", target: "Queue") -> set[str]:
+    """The ARNs of a dead letter queue, of its own one, and so on; the last may be of a queue that is to come."""
+    arns = {target.arn}
+    queue: Queue | None = target
+    while queue is not None and queue.redrive is not None:
+        named = parse_queue_arn(queue.redrive.dead_letter_target_arn)
+        if named is None or (onward := queue_arn(*named)) in arns:
+            break
+        arns.add(onward)
+        queue = queues.by_arn(onward)
+    return arns

@@ -96,7 +96,7 @@ class Window:
     def add(self, entry: "Entry", content: "Content") -> None:
         """A message just became ready, and its content is at hand: keep it here if nothing waits on disk before it."""
         place = (entry.visible_ms, entry.seq)
-        has_room = len(self) < self.size.count and self._bytes < self.size.size_bytes
+        has_room = self._room() > 0 and self._bytes < self.size.size_bytes
         if self._lanes and has_room:
             if entry.group_id in self._lanes:
                 has_room = not self._is_crowded()
