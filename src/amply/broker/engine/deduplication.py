@@ -2,6 +2,7 @@
 
 from collections import deque
 from hashlib import blake2b
+from struct import Struct as Layout
 from typing import TYPE_CHECKING
 
 from amply.broker.engine.commands import Sent
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 # What one queue may remember: 3 333 messages a second, more than AWS's quota for a queue without high throughput.
 KEYS_MAX = 1_000_000
 _SLICE_MS = 10_000
+_NUMBERS = Layout(">QQ")  # seq, sent_ms; the message id comes after them
 
 
 def deduplication_key(content: "Content", scope: str) -> bytes:
@@ -32,7 +34,7 @@ class Deduplication:
 
     def __init__(self, window_s: int) -> None:
         self._window_ms = window_s * 1000
-        self._slices: deque[tuple[int, dict[bytes, tuple[str, int, int]]]] = deque()  # by when they began
+        self._slices: deque[tuple[int, dict[bytes, bytes]]] = deque()  # by when they began
 
     def __len__(self) -> int:
         return sum(len(keys) for _, keys in self._slices)
@@ -51,16 +53,17 @@ class Deduplication:
         """What was sent first under this key, None if nothing was in the window."""
         for _, keys in self._slices:
             if (found := keys.get(key)) is not None:
-                message_id, seq, sent_ms = found
+                seq, sent_ms = _NUMBERS.unpack_from(found)
                 if now_ms < sent_ms + self._window_ms:
-                    return Sent(message_id, seq)
+                    return Sent(found[_NUMBERS.size :].decode(), seq)
         return None
 
     def remember(self, key: bytes, sent: Sent, sent_ms: int) -> None:
         """The key stands for this message from now on."""
         if not self._slices or sent_ms >= self._slices[-1][0] + _SLICE_MS:
             self._slices.append((sent_ms, {}))
-        self._slices[-1][1][key] = (sent.message_id, sent.seq, sent_ms)
+        # One object for three: there may be millions.
+        self._slices[-1][1][key] = _NUMBERS.pack(sent.seq, sent_ms) + sent.message_id.encode()
 
     def restore(self, remembered: "Iterable[Deduplicated]") -> None:
         """Take up what was kept, oldest first."""
