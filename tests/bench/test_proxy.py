@@ -22,7 +22,7 @@ from bench.proxy import Proxy
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 20
 HIGH = "amply-celery-high"
-NO_ACTION = b"GET /ready HTTP/1.1\r\nHost: proxy\r\n\r\n"
+NO_ACTION = b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def opened(proxy: Proxy, request: bytes) -> socket.socket:
 def sending(body: str, queue_url: str) -> bytes:
     content = json.dumps({"QueueUrl": queue_url, "MessageBody": body}).encode()
     head = (
-        "POST / HTTP/1.1\r\nHost: proxy\r\nContent-Type: application/x-amz-json-1.0\r\n"
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-amz-json-1.0\r\n"
         f"X-Amz-Target: AmazonSQS.SendMessage\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     return head.encode() + content
@@ -87,7 +87,7 @@ def test_requests_of_both_protocols_are_passed_on_and_counted_by_action(proxy, t
 
 def test_a_poll_whose_client_left_is_not_parked_at_the_broker_any_longer(proxy, broker, sqs):
     content = json.dumps({"QueueUrl": url(sqs), "WaitTimeSeconds": 20})
-    head = f"POST / HTTP/1.1\r\nHost: p\r\nX-Amz-Target: AmazonSQS.ReceiveMessage\r\nContent-Length: {len(content)}\r\n"
+    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nX-Amz-Target: AmazonSQS.ReceiveMessage\r\nContent-Length: {len(content)}\r\n"
     poll = opened(proxy, f"{head}Content-Type: application/x-amz-json-1.0\r\n\r\n{content}".encode())
     broker.wait_for_polls(HIGH, 1)
     poll.close()

@@ -141,6 +141,7 @@ ELSEWHERE = {
     "deduplication_window_s",
     "attempt_window_s",
     "move_messages_per_s_max",
+    "move_tasks_active_max",
     "move_tasks_listed_max",
 }
 
