@@ -21,9 +21,9 @@ check: ## format, lint and types; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Three kinds side by side (tests/conftest.py): tests with real workers and commands mostly wait for them.
+# Three files side by side: tests with real workers and commands mostly wait for them.
 pytest: ## all tests
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 contract: install ## those of what the transport asks of celery and kombu, 5.7 and 5.6
 	$(BIN)/python -m pytest tests/contract

@@ -30,15 +30,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-seconds", default=15.0, type=float, help="How long workers are killed (default 15).")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under xdist three kinds run side by side: those with real workers, which mostly wait, commands, and the rest."""
-    kinds = dict.fromkeys(("celery", "crash"), "workers")
-    kinds |= dict.fromkeys(("bench", "cli", "clients", "compat", "contract"), "commands")
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(pytest.mark.xdist_group(kinds.get(folder, "rest")))
-
-
 class RunningBroker:
     """An embedded broker with the packaged topology, in an event loop of its own thread."""
 
