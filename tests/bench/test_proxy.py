@@ -87,7 +87,10 @@ def test_requests_of_both_protocols_are_passed_on_and_counted_by_action(proxy, t
 
 def test_a_poll_whose_client_left_is_not_parked_at_the_broker_any_longer(proxy, broker, sqs):
     content = json.dumps({"QueueUrl": url(sqs), "WaitTimeSeconds": 20})
-    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nX-Amz-Target: AmazonSQS.ReceiveMessage\r\nContent-Length: {len(content)}\r\n"
+    head = (
+        "POST / HTTP/1.1\r\nHost: localhost\r\nX-Amz-Target: AmazonSQS.ReceiveMessage\r\n"
+        f"Content-Length: {len(content)}\r\n"
+    )
     poll = opened(proxy, f"{head}Content-Type: application/x-amz-json-1.0\r\n\r\n{content}".encode())
     broker.wait_for_polls(HIGH, 1)
     poll.close()
