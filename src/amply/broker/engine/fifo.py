@@ -32,6 +32,8 @@ _UNBOUNDED = _EVER = 1 << 62
 class FifoQueue(Queue):
     """Groups, their locks, deduplication and receive attempts."""
 
+    is_fifo = True
+
     # The delay of every message sent up to then, or up to that number, has ended, whatever the delay becomes later.
     _horizon_ms = 0
     _horizon_seq = 0

@@ -137,7 +137,7 @@ class Moves:
         destination = self._queue("DestinationArn", arn)
         if destination is source:
             raise invalid_parameter("DestinationArn", arn, "Messages cannot be moved to the queue that they are on.")
-        if destination.record.is_fifo != source.record.is_fifo:
+        if destination.is_fifo != source.is_fifo:
             reason = "Source and destination must be of one type, both standard or both FIFO queues."
             raise invalid_parameter("DestinationArn", arn, reason)
         return destination
@@ -157,7 +157,7 @@ class Moves:
 
     def next_ms(self) -> int | None:
         """When `step` has something to do, None if no task can go on."""
-        if self.is_paused:
+        if not self._runs or self.is_paused:
             return None
         return min((run.due_ms for run in self._runs.values() if run.can_go_on()), default=None)
 

@@ -6,7 +6,7 @@ messages comes next is decided by the two kinds of queue.
 """
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from amply.broker.engine.decision import Decision, Delivery, Find, ReadAged
 from amply.broker.engine.in_flight import InFlight
@@ -42,6 +42,8 @@ AGED_AT_ONCE = 500
 
 class Queue(ABC):
     """One queue's state. `record` says how it is declared; new messages take their numbers from `numbers`."""
+
+    is_fifo: ClassVar[bool]
 
     def __init__(
         self, record: QueueRecord, arn: str, limits: "Limits", numbers: "Numbers", window_size: "WindowSize"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 class StandardQueue(Queue):
     """The head of its ready messages is in the window, the rest on disk; memory knows all that are in flight."""
 
+    is_fifo = False
+
     def empty(self, window_size: "WindowSize") -> None:
         """Forget every message: the queue is new, or was purged."""
         super().empty(window_size)

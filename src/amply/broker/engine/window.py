@@ -96,8 +96,10 @@ class Window:
     def add(self, entry: "Entry", content: "Content") -> None:
         """A message just became ready, and its content is at hand: keep it here if nothing waits on disk before it."""
         place = (entry.visible_ms, entry.seq)
-        has_room = self._room() > 0 and self._bytes < self.size.size_bytes
-        if self._lanes and has_room:
+        has_room = self._bytes < self.size.size_bytes
+        if not self._lanes:
+            has_room = has_room and len(self._messages) < self.size.count
+        elif has_room := has_room and self._room() > 0:
             if entry.group_id in self._lanes:
                 has_room = not self._is_crowded()
             elif self.quiet is None and self.on_disk:

@@ -63,7 +63,7 @@ def send_message_batch(
             f"Batch requests cannot be longer than {total_max} bytes. You have sent {total} bytes.",
         )
 
-    if queue.record.is_fifo:
+    if queue.is_fifo:
         for entry in entries:  # what would break the order fails the whole request
             _check_kind(queue, entry, in_batch=True)
 
@@ -109,7 +109,7 @@ def _digests(message: SentMessage) -> _Digests:
 
 def _check_kind(queue: "Queue", message: SentMessage, *, in_batch: bool) -> None:
     """What the kind of queue asks for, or does not allow (AWS's SendMessage and SendMessageBatch)."""
-    if not queue.record.is_fifo:  # a group id marks a tenant on standard queues
+    if not queue.is_fifo:  # a group id marks a tenant on standard queues
         if message.message_deduplication_id is not None:
             reason = "The request includes a parameter that is not valid for this queue type."
             raise invalid_parameter("MessageDeduplicationId", message.message_deduplication_id, reason)
@@ -129,13 +129,13 @@ def _check_kind(queue: "Queue", message: SentMessage, *, in_batch: bool) -> None
 
 
 def _sequence_number(queue: "Queue", sent: Sent) -> str | None:
-    return sequence_number(sent.seq) if queue.record.is_fifo else None
+    return sequence_number(sent.seq) if queue.is_fifo else None
 
 
 def _outgoing(service: "Service", queue: "Queue", message: SentMessage, context: "Context") -> Outgoing:
     trace = (message.message_system_attributes or {}).get(TRACE_HEADER)
     deduplication_id = message.message_deduplication_id
-    if queue.record.is_fifo and deduplication_id is None:
+    if queue.is_fifo and deduplication_id is None:
         deduplication_id = hashlib.sha256(message.message_body.encode()).hexdigest()  # as AWS makes it
     content = Content(
         service.ids.message_id(),
@@ -146,4 +146,4 @@ def _outgoing(service: "Service", queue: "Queue", message: SentMessage, context:
         message.message_group_id,
         deduplication_id,
     )
-    return Outgoing(content, None if queue.record.is_fifo else message.delay_seconds)
+    return Outgoing(content, None if queue.is_fifo else message.delay_seconds)

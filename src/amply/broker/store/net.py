@@ -26,6 +26,10 @@ from amply.broker.engine.records import (
     Removed,
 )
 
+# Made once: a commit asks for every change.
+_OF_QUEUES = (QueuePut, QueueRemoved)
+_NOTED = (Deduplicated, Attempted, MoveTaskPut, MoveTaskForgotten)
+
 
 @dataclass(slots=True)
 class NetEffect:
@@ -91,7 +95,7 @@ def net_effects(changes: Sequence[Change], ignored: set[int]) -> Iterator[NetEff
     """The batch in as few steps as its queue changes allow. Messages with a seq in `ignored` are left out."""
     effect: NetEffect | None = None
     for change in changes:
-        if isinstance(change, QueuePut | QueueRemoved):
+        if isinstance(change, _OF_QUEUES):
             if effect is not None:
                 yield effect
                 effect = None
@@ -99,7 +103,7 @@ def net_effects(changes: Sequence[Change], ignored: set[int]) -> Iterator[NetEff
             continue
         if effect is None:
             effect = NetEffect()
-        if isinstance(change, Deduplicated | Attempted | MoveTaskPut | MoveTaskForgotten):
+        if isinstance(change, _NOTED):
             effect.note(change)
         elif not ignored or _seq(change) not in ignored:
             effect.take(change)
