@@ -3,7 +3,6 @@
 Open: anybody on this machine. Strict: whoever has a key, from anywhere, over TLS unless told otherwise.
 """
 
-import ipaddress
 import ssl
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ from amply.broker.auth.policies import Policy, parse
 from amply.broker.auth.policy_errors import PolicyError
 from amply.broker.server import audit
 from amply.broker.server.audit import Audit
+from amply.broker.server.hosts import is_loopback
 from amply.clock import wall_ms
 from amply.errors import AmplyError
 from amply.topology import derive
@@ -100,11 +100,3 @@ def tls_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
             "a password that belongs to the certificate.",
         ) from error
     return context
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a listener on that address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

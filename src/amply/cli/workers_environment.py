@@ -1,7 +1,6 @@
 """What a process needs in its environment to reach the same SQS and the same data folder as the one that starts it."""
 
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -9,6 +8,7 @@ from urllib.parse import urlsplit
 import click
 
 from amply import settings
+from amply.broker.server import hosts
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -55,11 +55,7 @@ def local_credentials(endpoint_url: str | None, region: str, environ: Mapping[st
 
 def is_loopback(url: str) -> bool:
     """Whether the URL's host is this machine and no other."""
-    host = _host(url)
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return hosts.is_loopback(_host(url))
 
 
 def _host(url: str) -> str:

@@ -2,7 +2,7 @@
 
 import itertools
 
-from settled import ACCOUNT, DEAD, WORK, Broker
+from settled import ACCOUNT, DEAD, OTHER, WORK, Broker
 
 from amply.broker.engine.commands import CancelMove, ListMoves, StartMove, Tick
 from amply.broker.engine.decision import Delivery
@@ -72,3 +72,11 @@ class Movers(Broker):
 
 def numbers(count: int) -> list[str]:
     return [str(number) for number in range(count)]
+
+
+def movers() -> Movers:
+    """With a work queue that has a dead letter queue, and another queue."""
+    broker = Movers()
+    broker.work_with_dead_letters(max_receive_count=1)
+    broker.queue(OTHER)
+    return broker

@@ -10,17 +10,13 @@ from amply.broker.sqs.limits import AWS
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from moving import Movers
+from moving import Movers, movers
 from settled import ACCOUNT, DEAD, OTHER, redrive
 
 
 @pytest.fixture
 def broker() -> Movers:
-    """A work queue with a dead letter queue, and another queue."""
-    broker = Movers()
-    broker.work_with_dead_letters(max_receive_count=1)
-    broker.queue(OTHER)
-    return broker
+    return movers()
 
 
 def test_only_dead_letter_queues_can_be_moved(broker: Movers) -> None:

@@ -14,17 +14,13 @@ from amply.broker.sqs.faults import Fault
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from moving import Movers, arn, numbers
+from moving import Movers, arn, movers, numbers
 from settled import ACCOUNT, DAY_S, DEAD, OTHER, WORK, redrive
 
 
 @pytest.fixture
 def broker() -> Movers:
-    """A work queue with a dead letter queue, and another queue."""
-    broker = Movers()
-    broker.work_with_dead_letters(max_receive_count=1)
-    broker.queue(OTHER)
-    return broker
+    return movers()
 
 
 # Where messages go, and what becomes of them

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 STEP_MS = 100
 
 
+def step_from(moment_ms: int) -> int:
+    """The first moment of the grid that is not before this one."""
+    return moment_ms + -moment_ms % STEP_MS
+
+
 class Delayed:
     """How many of a queue's messages become visible at which moment."""
 
@@ -30,8 +35,7 @@ class Delayed:
 
     def add(self, now_ms: int, delay_s: int) -> int:
         """One message more; returns when it becomes visible."""
-        visible_ms = now_ms + delay_s * 1000
-        visible_ms += -visible_ms % STEP_MS
+        visible_ms = step_from(now_ms + delay_s * 1000)
         if visible_ms not in self._counts:
             heappush(self._ends, visible_ms)
             self._counts[visible_ms] = 0

@@ -139,8 +139,9 @@ class Engine:
             self._alarm_of[queue.key] = next_ms
 
     def _send(self, command: Send, now_ms: int, decision: Decision) -> "list[Sent]":
-        self.queues.existing(command.key).check_takes(len(command.messages), now_ms)
-        queue = self._advanced(command.key, now_ms, decision)
+        queue = self.queues.existing(command.key)
+        queue.check_takes(len(command.messages), now_ms)
+        queue.advance(now_ms, decision)
         answer = queue.send(command.messages, now_ms, decision)
         self._settle(queue, now_ms, decision)
         return answer

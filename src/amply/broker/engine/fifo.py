@@ -12,11 +12,21 @@ from amply.broker.engine.attempts import Attempts
 from amply.broker.engine.commands import Sent
 from amply.broker.engine.decision import Decision, Delivery, Fetch, ReadInOrder
 from amply.broker.engine.deduplication import Deduplication, deduplication_key
-from amply.broker.engine.delayed import STEP_MS, Delayed
+from amply.broker.engine.delayed import STEP_MS, Delayed, step_from
 from amply.broker.engine.in_flight import InFlight
 from amply.broker.engine.line import Line, group_of
 from amply.broker.engine.queue import Queue
-from amply.broker.engine.records import Added, Attempt, Attempted, Content, Deduplicated, Entry, QueueRecord, Removed
+from amply.broker.engine.records import (
+    AFTER_ALL,
+    Added,
+    Attempt,
+    Attempted,
+    Content,
+    Deduplicated,
+    Entry,
+    QueueRecord,
+    Removed,
+)
 from amply.broker.engine.window import START
 from amply.broker.sqs import faults
 from amply.broker.sqs.faults import Fault, invalid_parameter
@@ -26,7 +36,8 @@ if TYPE_CHECKING:
     from amply.broker.engine.window import WindowSize
     from amply.broker.sqs.receipts import Receipt
 
-_UNBOUNDED = _EVER = 1 << 62
+
+_UNBOUNDED = 1 << 62
 
 
 class FifoQueue(Queue):
@@ -78,12 +89,11 @@ class FifoQueue(Queue):
     def pass_time(self, now_ms: int) -> None:
         """Let timeouts and delays end. A changed delay holds for what is delayed still (SQS, DelaySeconds)."""
         for entry in self.in_flight.pop_due(now_ms):
-            self._come_back(entry)
-            self.line.groups.unlock(group_of(entry))
+            self._set_free(entry)
         if self.delay_s:
             horizon_ms = now_ms - self.delay_s * 1000
             self._horizon_ms = max(self._horizon_ms, horizon_ms - horizon_ms % STEP_MS)
-        if self.delayed.pop_due(self._horizon_ms if self.delay_s else _EVER):
+        if self.delayed.pop_due(self._horizon_ms if self.delay_s else AFTER_ALL):
             self.line.leave_on_disk()
         self.deduplication.forget(now_ms)
         self.attempts.forget(now_ms)
@@ -173,8 +183,7 @@ class FifoQueue(Queue):
             deliveries += self._take_of_one_group(poll, count - len(deliveries), now_ms, dead_letters, decision)
         for delivery in deliveries:
             if delivery.entry.visible_ms <= now_ms:  # only now, so that nobody gets a message twice in one answer
-                self.line.come_back(delivery.entry)
-                self.line.groups.unlock(group_of(delivery.entry))
+                self._set_free(delivery.entry)
         if poll.attempt_id is not None and deliveries:
             self._remember_attempt(poll.attempt_id, now_ms, [delivery.entry for delivery in deliveries], decision)
         self.read_on(now_ms, decision)
@@ -185,23 +194,15 @@ class FifoQueue(Queue):
         self, poll: "Receive", count: int, now_ms: int, dead_letters: Queue | None, decision: Decision
     ) -> list[Delivery]:
         deliveries: list[Delivery] = []
-        timeout_s = self.visibility_timeout_s if poll.visibility_timeout_s is None else poll.visibility_timeout_s
-        redrive, line = self.redrive, self.line
+        visible_ms, line = self.visible_again_ms(poll, now_ms), self.line
         group = line.groups.first()
         while group is not None and len(deliveries) < count and (found := line.pop_head(group)) is not None:
-            entry, content = found
-            if entry.sent_ms <= now_ms - self.retention_ms:
-                self.remove(entry.seq, decision)
-                self.totals.expired += 1
-            elif redrive and dead_letters and entry.receive_count >= redrive.max_receive_count:
-                self.bury(dead_letters, entry, content, now_ms, decision)
-            else:
-                received = self.received(entry, now_ms + timeout_s * 1000, now_ms)
-                self.reschedule(received, decision)
+            if delivery := self.hand_out(found, visible_ms, now_ms, dead_letters, decision):
+                self.reschedule(delivery.entry, decision)
                 line.groups.lock(group)
-                if timeout_s:
-                    self.in_flight.put(received)
-                deliveries.append(Delivery(self.record.queue_id, now_ms, received, content))
+                if visible_ms > now_ms:
+                    self.in_flight.put(delivery.entry)
+                deliveries.append(delivery)
         return deliveries
 
     def hide(self, entry: Entry, now_ms: int, decision: Decision) -> None:
@@ -218,6 +219,11 @@ class FifoQueue(Queue):
             self.delayed.add(entry.sent_ms, 0)
         else:
             self.line.come_back(entry)
+
+    def _set_free(self, entry: Entry) -> None:
+        """A message is visible again, and holds its group no longer. It is in line before others can be taken."""
+        self._come_back(entry)
+        self.line.groups.unlock(group_of(entry))
 
     # The same receive again
 
@@ -252,12 +258,12 @@ class FifoQueue(Queue):
             if isinstance(answer, list):
                 decision.woken.append((poll.ticket, answer))
             return
-        timeout_s = self.visibility_timeout_s if poll.visibility_timeout_s is None else poll.visibility_timeout_s
+        visible_ms = self.visible_again_ms(poll, now_ms)
         deliveries = []
         for (seq, _, _), content in zip(attempt.deliveries, found, strict=True):
             entry = self.take_out(seq, {}, now_ms)
             if entry is not None and content is not None:
-                hidden = entry.rescheduled(now_ms + timeout_s * 1000, entry.receive_count, entry.first_received_ms)
+                hidden = entry.rescheduled(visible_ms, entry.receive_count, entry.first_received_ms)
                 self.hide(hidden, now_ms, decision)
                 deliveries.append(Delivery(self.record.queue_id, attempt.received_ms, hidden, content))
         self._remember_attempt(attempt_id, attempt.received_ms, [one.entry for one in deliveries], decision)
@@ -323,7 +329,7 @@ class FifoQueue(Queue):
         if seq in self.line.groups:
             return self.line.remove(seq) or on_disk
         if on_disk is not None and self._is_delayed(on_disk):
-            self.delayed.remove(on_disk.sent_ms + -on_disk.sent_ms % STEP_MS)
+            self.delayed.remove(step_from(on_disk.sent_ms))
         return on_disk
 
     # Reading from disk
@@ -351,7 +357,7 @@ class FifoQueue(Queue):
             decision.reads.append(Fetch(shelf, self.lookups.start(), seqs, size.size_bytes, None))
         elif self._unread_count() > 0 and self._can_look_further() and line.wants_more(is_awaited=is_awaited):
             issued, after = self.lookups.start(), line.start_reading()
-            until = (self._horizon_ms, self._horizon_seq) if self.delay_s else (_EVER, _EVER)
+            until = (self._horizon_ms, self._horizon_seq) if self.delay_s else (AFTER_ALL, AFTER_ALL)
             decision.reads.append(ReadInOrder(shelf, issued, after, until, size.count, size.size_bytes))
 
     def were_read_in_order(

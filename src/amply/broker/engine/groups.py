@@ -35,11 +35,6 @@ class Groups:
         """Whether the message waits."""
         return seq in self._group_of
 
-    @property
-    def locked_count(self) -> int:
-        """How many groups have messages in flight."""
-        return len(self._locks)
-
     def wait(self, seq: int, group: str) -> None:
         """A message stands in line, at its place in the order of sending."""
         self._group_of[seq] = group

@@ -199,8 +199,7 @@ class Moves:
             entry, content = found
             if entry.sent_ms <= now_ms - source.retention_ms:
                 source.take_out(entry.seq, {}, now_ms)
-                source.remove(entry.seq, decision)
-                source.totals.expired += 1
+                source.expire(entry.seq, decision)
                 continue
             arn = task.destination_arn or entry.dead_letter_source_arn
             if arn is None:

@@ -207,6 +207,11 @@ class Queue(ABC):
         decision.changes.append(Removed(seq, self.record.shelf))
         self.left(seq)
 
+    def expire(self, seq: int, decision: Decision) -> None:
+        """A message is past its retention."""
+        self.remove(seq, decision)
+        self.totals.expired += 1
+
     def bury(self, dead_letters: "Queue", entry: Entry, content: Content, now_ms: int, decision: Decision) -> None:
         """A message was received too often."""
         dead_letters.take_in(entry, content, self, now_ms, decision)
@@ -260,10 +265,34 @@ class Queue(ABC):
         """Whether one more message may be received (SQS quotas)."""
         return len(self.in_flight) < self.limits.in_flight_max
 
-    def received(self, entry: Entry, visible_ms: int, now_ms: int) -> Entry:
-        """The entry after one more receive."""
+    def visible_again_ms(self, poll: "Receive", now_ms: int) -> int:
+        """When what a poll gets is visible again, unless it is deleted or changed before."""
+        timeout_s = self.visibility_timeout_s if poll.visibility_timeout_s is None else poll.visibility_timeout_s
+        return now_ms + timeout_s * 1000
+
+    def hand_out(
+        self,
+        held: tuple[Entry, Content],
+        visible_ms: int,
+        now_ms: int,
+        dead_letters: "Queue | None",
+        decision: Decision,
+    ) -> Delivery | None:
+        """Deliver a message that was taken out; the caller hides it until `visible_ms`.
+
+        None: it was past its retention and is gone, or was received too often and is a dead letter.
+        """
+        entry, content = held
+        redrive = self.redrive
+        if entry.sent_ms <= now_ms - self.retention_ms:
+            self.expire(entry.seq, decision)
+            return None
+        if redrive and dead_letters and entry.receive_count >= redrive.max_receive_count:
+            self.bury(dead_letters, entry, content, now_ms, decision)
+            return None
         first_ms = now_ms if entry.first_received_ms is None else entry.first_received_ms
-        return entry.rescheduled(visible_ms, entry.receive_count + 1, first_ms)
+        received = entry.rescheduled(visible_ms, entry.receive_count + 1, first_ms)
+        return Delivery(self.record.queue_id, now_ms, received, content)
 
     def give_back(self, command: "GiveBack", now_ms: int, decision: Decision) -> None:
         """Undo receives, but for messages that were deleted, changed or received again in the meantime."""
@@ -357,8 +386,7 @@ class Queue(ABC):
             else:
                 found = {seq: entry}
             self.take_out(seq, found, now_ms)
-            self.remove(seq, decision)
-            self.totals.expired += 1
+            self.expire(seq, decision)
         self.lookups.end()
         if self.messages:
             self.oldest_ms = min(still_here, default=now_ms)

@@ -11,6 +11,9 @@ from msgspec import Struct
 from amply.broker.sqs.names import is_fifo_name
 from amply.broker.sqs.shapes import MessageAttributeValue
 
+# Above every seq, and later than every moment.
+AFTER_ALL = 1 << 62
+
 
 class QueueRecord(Struct, frozen=True, kw_only=True):
     """A queue as declared. `attributes` holds only what was set explicitly; the rest are SQS's defaults.

@@ -11,9 +11,9 @@ from amply.broker.engine.decision import Decision, Delivery, ReadQuiet, ReadRead
 from amply.broker.engine.delayed import Delayed
 from amply.broker.engine.in_flight import InFlight
 from amply.broker.engine.queue import Queue
-from amply.broker.engine.records import Added, Content, Entry, Moved
+from amply.broker.engine.records import AFTER_ALL, Added, Content, Entry, Moved
 from amply.broker.engine.tenants import Tenants
-from amply.broker.engine.window import AFTER_ALL_SEQS, START, Cursor, Window
+from amply.broker.engine.window import START, Cursor, Window
 from amply.broker.sqs.faults import OVER_LIMIT, Fault
 
 if TYPE_CHECKING:
@@ -130,25 +130,17 @@ class StandardQueue(Queue):
 
     def take(self, poll: "Receive", now_ms: int, dead_letters: Queue | None, decision: Decision) -> list[Delivery]:
         """Receive up to `poll.count` messages of those in the window."""
-        timeout_s = self.visibility_timeout_s if poll.visibility_timeout_s is None else poll.visibility_timeout_s
-        visible_ms = now_ms + timeout_s * 1000
-        expired_ms = now_ms - self.retention_ms
+        visible_ms = self.visible_again_ms(poll, now_ms)
         count = min(poll.count, self.limits.in_flight_max - len(self.in_flight))
-        redrive, window = self.redrive, self.window
+        window = self.window
         if self.tenants.noisy:
             self._sort_tenants()
         deliveries: list[Delivery] = []
         while len(deliveries) < count and len(window):
-            entry, content = window.pop_first() if window.has_quiet else self._pop_noisy()
-            if entry.sent_ms <= expired_ms:
-                self.remove(entry.seq, decision)
-                self.totals.expired += 1
-            elif redrive and dead_letters and entry.receive_count >= redrive.max_receive_count:
-                self.bury(dead_letters, entry, content, now_ms, decision)
-            else:
-                received = self.received(entry, visible_ms, now_ms)
-                self.hide(received, now_ms, decision)
-                deliveries.append(Delivery(self.record.queue_id, now_ms, received, content))
+            held = window.pop_first() if window.has_quiet else self._pop_noisy()
+            if delivery := self.hand_out(held, visible_ms, now_ms, dead_letters, decision):
+                self.hide(delivery.entry, now_ms, decision)
+                deliveries.append(delivery)
         self.read_on(now_ms, decision)
         self.totals.received += len(deliveries)
         return deliveries
@@ -237,7 +229,7 @@ class StandardQueue(Queue):
     ) -> None:
         """Take in ready messages from disk. Damaged ones are out of the queue from now on."""
         window = self.window
-        read_to = (read.until_ms, AFTER_ALL_SEQS) if is_last else None
+        read_to = (read.until_ms, AFTER_ALL) if is_last else None
         has_seen_all = self._take_from_disk(read, window.cursor, messages, damaged, read_to)
         if has_seen_all and window.on_disk:
             # The cursor says that nothing is left, the count says otherwise. Read all again; then the count is wrong.

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 Place: TypeAlias = tuple[int, int]  # (visible_ms, seq)
 
 START: Place = (-1, -1)
-AFTER_ALL_SEQS = 1 << 62
 
 
 class WindowSize(Struct, frozen=True):
@@ -73,9 +72,9 @@ class Window:
 
     __slots__ = ("_bytes", "_lanes", "_messages", "cursor", "on_disk", "quiet", "size")
 
-    def __init__(self, size: WindowSize, *, on_disk: int = 0) -> None:
+    def __init__(self, size: WindowSize) -> None:
         self.size = size
-        self.on_disk = on_disk  # ready messages that are not in the window
+        self.on_disk = 0  # ready messages that are not in the window
         self.cursor = Cursor(START)
         self.quiet: Cursor | None = None  # for the messages of quiet tenants; None: all that there are, are here
         self._messages: OrderedDict[int, Held] = OrderedDict()

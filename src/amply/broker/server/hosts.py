@@ -25,7 +25,7 @@ class HostCheck:
 
     def __init__(self, handler: Handler, allowed: Iterable[str]) -> None:
         self._handler = handler
-        self._allowed = {"localhost", *(name.lower() for name in allowed)}
+        self._allowed = {name.lower() for name in allowed}
         self._passed: set[bytes | None] = {None}
 
     def __call__(self, request: Request, respond: Respond) -> Cancel | None:
@@ -42,7 +42,7 @@ class HostCheck:
 
     def _passes(self, host: bytes) -> bool:
         name = _without_port(host.decode("latin-1")).lower()
-        if name not in self._allowed and not _is_loopback(name):
+        if name not in self._allowed and not is_loopback(name):
             return False
         if len(self._passed) < _REMEMBERED_MAX:
             self._passed.add(host)
@@ -56,8 +56,9 @@ def _without_port(host: str) -> str:
     return name if name and port.isdigit() else host
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Whether an address, or the name `localhost`, is this machine's and no other's."""
     try:
         return ip_address(name).is_loopback
     except ValueError:
-        return False
+        return name == "localhost"

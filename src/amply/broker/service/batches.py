@@ -59,6 +59,14 @@ def sort_out(
     return made, failed
 
 
+def outcomes(
+    made: Sequence[tuple[HasId, object]], faults: Sequence[Fault | None]
+) -> tuple[list[str], list[BatchResultErrorEntry]]:
+    """The ids of the entries that were carried out, and those that turned out to be at fault."""
+    told = [(entry.id, fault) for (entry, _), fault in zip(made, faults, strict=True)]
+    return [name for name, fault in told if fault is None], [error_entry(name, fault) for name, fault in told if fault]
+
+
 def error_entry(entry_id: str, fault: Fault) -> BatchResultErrorEntry:
     """How a batch result names a fault of one entry."""
     return BatchResultErrorEntry(

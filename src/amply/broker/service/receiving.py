@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from amply.broker.engine.commands import ChangeVisibility, Delete, Deletion, Receive, VisibilityChange
 from amply.broker.engine.decision import Delivery
 from amply.broker.engine.records import Content
-from amply.broker.service.batches import check_batch, error_entry, sort_out
+from amply.broker.service.batches import check_batch, outcomes, sort_out
 from amply.broker.service.service import NOTHING
 from amply.broker.sqs.digests import md5_of_attributes, md5_of_body
 from amply.broker.sqs.faults import (
@@ -168,11 +168,9 @@ def delete_message_batch(
     made, failed = sort_out(request.entries, deletion)
 
     def result(faults: list[Fault | None]) -> DeleteMessageBatchResult:
-        outcomes = [(entry.id, fault) for (entry, _), fault in zip(made, faults, strict=True)]
-        return DeleteMessageBatchResult(
-            successful=[DeleteMessageBatchResultEntry(id=name) for name, fault in outcomes if fault is None],
-            failed=failed + [error_entry(name, fault) for name, fault in outcomes if fault is not None],
-        )
+        done, refused = outcomes(made, faults)
+        successful = [DeleteMessageBatchResultEntry(id=name) for name in done]
+        return DeleteMessageBatchResult(successful=successful, failed=failed + refused)
 
     service.execute(Delete(key, [deletion for _, deletion in made]), respond, result)
 
@@ -209,11 +207,9 @@ def change_message_visibility_batch(
     made, failed = sort_out(request.entries, change)
 
     def result(faults: list[Fault | None]) -> ChangeMessageVisibilityBatchResult:
-        outcomes = [(entry.id, fault) for (entry, _), fault in zip(made, faults, strict=True)]
-        return ChangeMessageVisibilityBatchResult(
-            successful=[ChangeMessageVisibilityBatchResultEntry(id=name) for name, fault in outcomes if fault is None],
-            failed=failed + [error_entry(name, fault) for name, fault in outcomes if fault is not None],
-        )
+        done, refused = outcomes(made, faults)
+        successful = [ChangeMessageVisibilityBatchResultEntry(id=name) for name in done]
+        return ChangeMessageVisibilityBatchResult(successful=successful, failed=failed + refused)
 
     service.execute(ChangeVisibility(key, [change for _, change in made]), respond, result)
 

@@ -35,7 +35,10 @@ def send_message(service: "Service", request: SendMessageRequest, context: "Cont
     service.check_takes_messages()
     size = size_bytes(request.message_body, request.message_attributes)
     check_message(request, size, queue.maximum_message_size_bytes, service.limits, in_batch=False)
-    _check_kind(queue, request, in_batch=False)
+    if queue.is_fifo:
+        _check_fifo(queue, request, in_batch=False)
+    else:
+        _check_standard(request)
     outgoing = _outgoing(service, queue, request, context)
 
     def result(sent: list[Sent]) -> SendMessageResult:
@@ -65,11 +68,12 @@ def send_message_batch(
 
     if queue.is_fifo:
         for entry in entries:  # what would break the order fails the whole request
-            _check_kind(queue, entry, in_batch=True)
+            _check_fifo(queue, entry, in_batch=True)
 
     def outgoing(entry: SendMessageBatchRequestEntry) -> Outgoing:
         check_message(entry, sizes[entry.id], queue.maximum_message_size_bytes, service.limits, in_batch=True)
-        _check_kind(queue, entry, in_batch=True)
+        if not queue.is_fifo:
+            _check_standard(entry)
         return _outgoing(service, queue, entry, context)
 
     made, failed = sort_out(entries, outgoing)
@@ -107,13 +111,15 @@ def _digests(message: SentMessage) -> _Digests:
     }
 
 
-def _check_kind(queue: "Queue", message: SentMessage, *, in_batch: bool) -> None:
-    """What the kind of queue asks for, or does not allow (AWS's SendMessage and SendMessageBatch)."""
-    if not queue.is_fifo:  # a group id marks a tenant on standard queues
-        if message.message_deduplication_id is not None:
-            reason = "The request includes a parameter that is not valid for this queue type."
-            raise invalid_parameter("MessageDeduplicationId", message.message_deduplication_id, reason)
-        return
+def _check_standard(message: SentMessage) -> None:
+    """A group id marks a tenant; a deduplication id is for FIFO queues (AWS's SendMessage)."""
+    if message.message_deduplication_id is not None:
+        reason = "The request includes a parameter that is not valid for this queue type."
+        raise invalid_parameter("MessageDeduplicationId", message.message_deduplication_id, reason)
+
+
+def _check_fifo(queue: "Queue", message: SentMessage, *, in_batch: bool) -> None:
+    """What a FIFO queue asks for, and that a message of it has no delay (AWS's SendMessage and SendMessageBatch)."""
     if message.message_group_id is None:
         fault = missing_parameter("MessageGroupId")
         raise Fault(faults.INVALID_PARAMETER_VALUE, fault.message) if in_batch else fault

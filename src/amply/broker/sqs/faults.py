@@ -39,11 +39,7 @@ QUEUE_DOES_NOT_EXIST = FaultRow(
     "QueueDoesNotExist", _LEGACY + "NonExistentQueue", message="The specified queue does not exist."
 )
 QUEUE_NAME_EXISTS = FaultRow("QueueNameExists", "QueueAlreadyExists")
-QUEUE_DELETED_RECENTLY = FaultRow(
-    "QueueDeletedRecently",
-    _LEGACY + "QueueDeletedRecently",
-    message="You must wait 60 seconds after deleting a queue before you can create another with the same name.",
-)
+QUEUE_DELETED_RECENTLY = FaultRow("QueueDeletedRecently", _LEGACY + "QueueDeletedRecently")
 PURGE_QUEUE_IN_PROGRESS = FaultRow("PurgeQueueInProgress", _LEGACY + "PurgeQueueInProgress", 403)
 
 BATCH_ENTRY_IDS_NOT_DISTINCT = FaultRow("BatchEntryIdsNotDistinct", _LEGACY + "BatchEntryIdsNotDistinct")

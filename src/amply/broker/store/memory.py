@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 from amply.broker.engine.records import (
+    AFTER_ALL,
     Added,
     Attempted,
     Change,
@@ -28,7 +29,6 @@ _ATTEMPTED_MS = limits.AWS.attempt_window_s * 1000
 _DELAYED_MS = limits.AWS.delay_s_max * 1000
 
 _LOOKED_AT = 50  # few, so that tests with few messages see that there is a bound
-_AFTER_ALL_SEQS = 1 << 62
 
 _IN_HANDING_ORDER = attrgetter("visible_ms", "seq")
 _BY_AGE = attrgetter("sent_ms", "seq")
@@ -159,7 +159,7 @@ class MemoryStore:
             return page, _IN_HANDING_ORDER(page.messages[-1][0])
         if len(later) > _LOOKED_AT:
             return Page(page.messages, [], is_last=False), later[_LOOKED_AT - 1]
-        return page, (until_ms, _AFTER_ALL_SEQS)
+        return page, (until_ms, AFTER_ALL)
 
     def in_order(self, shelf: int, after: tuple[int, int], until: tuple[int, int], count: int, size_bytes: int) -> Page:
         """Up to `count` messages with (sent_ms, seq) > `after`, and a sent_ms or a seq up to `until`, in that order."""

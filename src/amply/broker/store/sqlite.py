@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from amply.broker.engine.records import Change, Content, Entry, QueuePut, QueueRecord, QueueRemoved
+from amply.broker.engine.records import AFTER_ALL, Change, Content, Entry, QueuePut, QueueRecord, QueueRemoved
 from amply.broker.sqs import limits
 from amply.broker.store import rows
 from amply.broker.store.database import Database, Execute
@@ -26,7 +26,6 @@ _QUARANTINE = 0  # a shelf that no queue has
 _CLEARED_A_TEND = 1000
 # In one look for messages of quiet tenants: some milliseconds, for which commits wait.
 _LOOKED_AT = 5000
-_AFTER_ALL_SEQS = 1 << 62
 # Every tend clears more than can have come in since the last, but not for a handful of rows.
 _FORGOTTEN_A_TEND = 20_000
 _FORGOTTEN_MS = _DEDUPLICATED_MS + 30_000
@@ -136,7 +135,7 @@ class SqliteStore:
         with self._database.guarded():
             bound = (shelf, *after, until_ms, _LOOKED_AT - 1)
             further = self._database.execute(QUERIES["place_further_on"], bound).fetchone()
-        place = (until_ms, _AFTER_ALL_SEQS) if further is None else (further[0], further[1])
+        place = (until_ms, AFTER_ALL) if further is None else (further[0], further[1])
         arguments = (shelf, *after, *place, json.dumps(groups), count + 1)
         page = self._page(shelf, count, size_bytes, QUERIES["ready_without"], arguments)
         if not page.is_last:
