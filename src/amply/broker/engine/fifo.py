@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from amply.broker.engine.window import WindowSize
     from amply.broker.sqs.receipts import Receipt
 
-
 _UNBOUNDED = 1 << 62
 
 
@@ -229,9 +228,7 @@ class FifoQueue(Queue):
 
     def _starts_replay(self, poll: "Receive", now_ms: int, decision: Decision) -> bool:
         """Whether the poll's attempt was answered before; its messages are fetched then."""
-        if poll.attempt_id is None:
-            return False
-        attempt = self.attempts.valid(poll.attempt_id, self.in_flight, now_ms)
+        attempt = None if poll.attempt_id is None else self.attempts.valid(poll.attempt_id, self.in_flight, now_ms)
         if attempt is None:
             return False
         self._replays[poll.ticket] = poll
