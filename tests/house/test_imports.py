@@ -77,7 +77,7 @@ TABLE = {
         {"topology", "transport", "envelope", "settings", "errors", "clock", "ids"},
         {"msgspec", "celery", "kombu", "sqlalchemy", "httpx", "httpcore"},
     ),
-    "deadletters": Room({"topology", "envelope", "errors", "clock"}, {"msgspec", "boto3", "botocore"}),
+    "deadletters": Room({"topology", "envelope", "errors", "clock", "ids"}, {"msgspec", "boto3", "botocore", "apsw"}),
     "aws": Room({"topology", "envelope", "errors", "clock"}, {"msgspec", "boto3", "botocore", "yaml"}),
     "dashboard": Room(
         {
