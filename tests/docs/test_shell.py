@@ -46,7 +46,7 @@ def amply_error(words):
     if isinstance(command, click.Group) and words not in (["--help"], ["--version"]):
         return f"there is no command amply {' '.join((*path, *words))}"
     try:
-        command.make_context("amply", list(words), parent=click.Context(tree[()]))
+        command.make_context("amply", list(words), parent=click.Context(tree[()], **tree[()].context_settings))
     except click.exceptions.Exit:
         return None
     except click.UsageError as error:

@@ -85,6 +85,7 @@ REFUSED = {
     changed({"compression": "gzip"}, "headers"): "not compressed as",
     changed({"headers": {}, "body": b64(5)}): "neither headers nor body name a task",
     changed({"headers": {}, "body": b64(PROTOCOL_1 | {"id": None})}): "body.id is missing",
+    changed({"headers": {"id": None}, "body": b64(PROTOCOL_1)}): "headers.id must not be null",
     changed({"headers": {}, "body": b64(PROTOCOL_1 | {"kwargs": None})}): "kwargs in the body",
     changed({"headers": {}, "body": b64(PROTOCOL_1 | {"eta": 5})}): "body.eta must be",
 }

@@ -40,6 +40,9 @@ class Room(NamedTuple):
     everything: bool = False
 
 
+# The lean SQS client, which other rooms than Celery's transport use as well.
+_SQS_CLIENT = {"transport.client", "transport.endpoint", "transport.faults"}
+
 EVERYTHING = Room(set(), set(), set(), everything=True)
 
 # DESIGN's table. Besides what it says, `errors` may be imported everywhere, and `clock` and `ids` wherever time and
@@ -77,7 +80,10 @@ TABLE = {
         {"topology", "transport", "envelope", "settings", "errors", "clock", "ids"},
         {"msgspec", "celery", "kombu", "sqlalchemy", "httpx", "httpcore"},
     ),
-    "deadletters": Room({"topology", "envelope", "errors", "clock", "ids"}, {"msgspec", "boto3", "botocore", "apsw"}),
+    "deadletters": Room(
+        {"topology", "envelope", "errors", "clock", "ids", *_SQS_CLIENT},
+        {"msgspec", "apsw"},
+    ),
     "aws": Room({"topology", "envelope", "errors", "clock"}, {"msgspec", "boto3", "botocore", "yaml"}),
     "dashboard": Room(
         {

@@ -117,6 +117,9 @@ def check_call(headers: Mapping[str, Any], call: Any) -> None:
         if not isinstance(call, dict) or "task" not in call:
             raise Unreadable("neither headers nor body name a task")
         check_names(call, "body")
+        # Celery takes a job's id from the headers where they have one, a null too (worker/request.py).
+        if headers.get("id", call["id"]) is None:
+            raise Unreadable("headers.id must not be null")
         _check_protocol_1(call)
     elif isinstance(call, dict) and "args" in call:
         # Headers of protocol 2 around a body of protocol 1, which Celery takes as well.
