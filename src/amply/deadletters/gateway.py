@@ -112,7 +112,7 @@ class Gateway:
         self._pause = pause
         self.endpoint_url = endpoint.url
         # Amazon's own endpoints need not be asked for what they cannot do.
-        self._may_peek = not endpoint.url.endswith(_AMAZON)
+        self._knows_peek = False if endpoint.url.endswith(_AMAZON) else None
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
@@ -161,24 +161,30 @@ class Gateway:
 
         Shows letters that are hidden, too. A handle from here takes a letter only if nobody else has received it since.
         """
-        if not self._may_peek:
-            return None
         members: dict[str, Any] = {"QueueUrl": queue.url, "MaxNumberOfMessages": PEEK_COUNT_MAX}
         if with_handles:
             members["WithReceiptHandles"] = True
         if token is not None:
             members["NextToken"] = token
-        try:
-            answer = self._try("PeekMessages", members)
-        except SqsFault as fault:
-            if token is None and not fault.is_denied and not _is_missing(fault) and not isinstance(fault, Transient):
-                self._may_peek = False
-                return None
-            raise self._explained(fault) from fault
-        except Unreachable as error:
-            raise self._unreachable(error) from error
+        if token is None and not self._can_peek(members):
+            return None
+        answer = self._ask("PeekMessages", members)
         letters = [read_letter(message) for message in answer.get("Messages") or ()]
         return Peeked(letters, answer.get("NextToken"), answer.get("Damaged", 0))
+
+    def _can_peek(self, members: dict[str, Any]) -> bool:
+        """Ask once whether there is such an action. Others say no in many ways, some by failing (HTTP 500, 501)."""
+        if self._knows_peek is None:
+            try:
+                self._client.call("PeekMessages", {**members, "MaxNumberOfMessages": 1}, timeout_s=_TIMEOUT_S)
+            except SqsFault as fault:
+                is_ours = fault.is_denied or _is_missing(fault)
+                self._knows_peek = is_ours or (isinstance(fault, Transient) and fault.status not in {500, 501})
+            except Unreachable as error:
+                raise self._unreachable(error) from error
+            else:
+                self._knows_peek = True
+        return self._knows_peek
 
     def receive(self, queue: Queue, lease_s: int, wait_s: int) -> list[Letter]:
         """Up to ten letters, hidden from others for `lease_s` seconds."""
