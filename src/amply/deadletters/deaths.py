@@ -1,0 +1,105 @@
+"""Why a letter died: what its worker told, or what can be concluded where no worker did.
+
+Knows letters and causes; must not know where either comes from.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from typing import Protocol
+
+from msgspec import Struct
+
+from amply.deadletters.failures import Cause
+from amply.deadletters.fingerprints import fingerprint
+from amply.deadletters.jobs import Headline, headline, told
+from amply.deadletters.letters import Letter
+
+# Nobody reported a failure, and yet it was received as often as it may be: whoever ran it is gone, or took too long.
+UNREPORTED = "no failure was reported: its worker was killed, or its lease ended while it ran"
+NOT_MOVED = "it was sent here, and did not die in a queue"
+NO_JOB = "not a Celery job"
+
+
+class Death(Struct, frozen=True, kw_only=True):
+    """Why a letter is one. `kind` is equal for equal failures; `attempt` counts runs from 1.
+
+    `exception` and `message` are empty, `worker` and `at_ms` None, where no worker told of a failure.
+    """
+
+    kind: str
+    reason: str
+    exception: str = ""
+    message: str = ""
+    worker: str | None = None
+    attempt: int | None = None
+    at_ms: int | None = None
+
+    @property
+    def text(self) -> str:
+        """In one line."""
+        what = f"{self.exception}: {self.message}" if self.message else self.exception
+        return f"{self.reason}: {what}" if what and self.reason != "raised" else what or self.reason
+
+
+class Found(Struct, frozen=True):
+    """A letter, which job it is, and why it is one. `group` names those with the same task and kind of failure."""
+
+    letter: Letter
+    job: Headline
+    death: Death
+    group: str
+
+
+class Causes(Protocol):
+    """Where the causes of failures are kept."""
+
+    def causes(self, keys: Sequence[tuple[str, str | None]]) -> list[Cause | None]:
+        """The last known failure of each message (its id at SQS, and its job's)."""
+
+
+def explain(letter: Letter, job: Headline, cause: Cause | None) -> Death:
+    """What its worker told; else what the letter itself lets conclude."""
+    if cause is not None:
+        return Death(
+            kind=cause.kind,
+            reason=cause.reason,
+            exception=cause.exception,
+            message=cause.message,
+            worker=cause.worker,
+            attempt=cause.attempt,
+            at_ms=cause.at_ms,
+        )
+    if job.task is None and (why := told(letter.body).unreadable) is not None:
+        return _unreported(NO_JOB, why)
+    return _unreported(UNREPORTED if letter.source is not None else NOT_MOVED)
+
+
+def _unreported(reason: str, message: str = "") -> Death:
+    return Death(kind=fingerprint(reason, "", message, ""), reason=reason, message=message)
+
+
+def found(pages: Iterable[list[Letter]], causes: Causes) -> Iterator[list[Found]]:
+    """The letters of a walk, with their jobs and deaths."""
+    groups: dict[tuple[str | None, str], str] = {}
+    for letters in pages:
+        jobs = [headline(letter.body) for letter in letters]
+        keys = [(letter.message_id, job.id) for letter, job in zip(letters, jobs, strict=True)]
+        page = []
+        for letter, job, cause in zip(letters, jobs, causes.causes(keys), strict=True):
+            death = explain(letter, job, cause)
+            key = job.task, death.kind
+            group = groups.get(key)
+            if group is None:
+                if len(groups) > _REMEMBERED_GROUPS_MAX:
+                    groups.clear()
+                group = groups[key] = group_id(*key)
+            page.append(Found(letter, job, death, group))
+        yield page
+
+
+_REMEMBERED_GROUPS_MAX = 10_000
+
+
+def group_id(task: str | None, kind: str) -> str:
+    """Eight hexadecimal digits, the same on every machine."""
+    return blake2b(f"{task or ''}\0{kind}".encode("utf-8", "backslashreplace"), digest_size=4).hexdigest()
