@@ -12,18 +12,20 @@ from msgspec import Struct
 from amply.deadletters.failures import Cause
 from amply.deadletters.fingerprints import fingerprint
 from amply.deadletters.jobs import Headline, headline, told
-from amply.deadletters.letters import Letter
+from amply.deadletters.letters import REDRIVEN_AT, Letter
 
 # Nobody reported a failure, and yet it was received as often as it may be: whoever ran it is gone, or took too long.
 UNREPORTED = "no failure was reported: its worker was killed, or its lease ended while it ran"
 NOT_MOVED = "it was sent here, and did not die in a queue"
 NO_JOB = "not a Celery job"
+_LATER = "the runs after it reported nothing: their workers were killed, or their leases ended"
 
 
 class Death(Struct, frozen=True, kw_only=True):
     """Why a letter is one. `kind` is equal for equal failures; `attempt` counts runs from 1.
 
-    `exception` and `message` are empty, `worker` and `at_ms` None, where no worker told of a failure.
+    `exception` and `message` are empty, `worker` and `at_ms` None, where no worker told of a failure. Unless `is_last`,
+    there were runs after this failure of which nobody told.
     """
 
     kind: str
@@ -33,12 +35,14 @@ class Death(Struct, frozen=True, kw_only=True):
     worker: str | None = None
     attempt: int | None = None
     at_ms: int | None = None
+    is_last: bool = True
 
     @property
     def text(self) -> str:
-        """In one line."""
-        what = f"{self.exception}: {self.message}" if self.message else self.exception
-        return f"{self.reason}: {what}" if what and self.reason != "raised" else what or self.reason
+        """In one line, if the message is one."""
+        what = ": ".join(filter(None, (self.exception, self.message)))
+        told = f"{self.reason}: {what}" if what and self.reason != "raised" else what or self.reason
+        return told if self.is_last else f"{told} (of run {self.attempt}; {_LATER})"
 
 
 class Found(Struct, frozen=True):
@@ -59,7 +63,7 @@ class Causes(Protocol):
 
 def explain(letter: Letter, job: Headline, cause: Cause | None) -> Death:
     """What its worker told; else what the letter itself lets conclude."""
-    if cause is not None:
+    if cause is not None and cause.at_ms >= _redriven_ms(letter):
         return Death(
             kind=cause.kind,
             reason=cause.reason,
@@ -68,10 +72,19 @@ def explain(letter: Letter, job: Headline, cause: Cause | None) -> Death:
             worker=cause.worker,
             attempt=cause.attempt,
             at_ms=cause.at_ms,
+            is_last=cause.is_last,
         )
     if job.task is None and (why := told(letter.body).unreadable) is not None:
         return _unreported(NO_JOB, why)
     return _unreported(UNREPORTED if letter.source is not None else NOT_MOVED)
+
+
+def _redriven_ms(letter: Letter) -> int:
+    """When it was brought back; what failed before is not why it died again."""
+    try:
+        return int(letter.attributes[REDRIVEN_AT]["StringValue"])
+    except (KeyError, ValueError):
+        return 0
 
 
 def _unreported(reason: str, message: str = "") -> Death:

@@ -86,6 +86,7 @@ class Cause(Struct, frozen=True):
 
     - `kind`: the failure's fingerprint, 12 hex digits.
     - `worker`: Celery's name of it, or else its machine's, and its process id.
+    - `is_last`: whether its worker gave the message up after it; if not, later runs ended without a word.
     - `failures`: how many are known of this message, or if there is none of the job; `TOLD_MAX` is that many or more.
     """
 
@@ -97,6 +98,7 @@ class Cause(Struct, frozen=True):
     attempt: int
     receive_count: int
     at_ms: int
+    is_last: bool
     failures: int
 
 
@@ -240,9 +242,9 @@ def _last(connection: apsw.Connection, statement: str, id_: str | None) -> Cause
     row: Any = connection.execute(_SQL[statement], {"id": _key(id_), "counted": TOLD_MAX}).fetchone()
     if row is None:
         return None
-    kind, reason, exception, message, nodename, hostname, pid, attempt, receive_count, at_ms, failures = row
+    kind, reason, exception, message, nodename, hostname, pid, *counts, is_last, failures = row
     worker = f"{nodename or hostname} {pid}"
-    return Cause(kind, reason, exception, message, worker, attempt, receive_count, at_ms, failures)
+    return Cause(kind, reason, exception, message, worker, *counts, bool(is_last), failures)
 
 
 def _connect(path: Path) -> apsw.Connection:

@@ -66,12 +66,14 @@ DELETE FROM kind WHERE kind IN (SELECT kind FROM kind ORDER BY last_ms DESC LIMI
 -- By SQS's count, for the workers' clocks may differ.
 SELECT
     kind, reason, exception, message, nodename, hostname, pid, attempt, receive_count, at_ms,
+    again_in_s IS NULL,
     (SELECT count(*) FROM (SELECT 1 FROM failure WHERE message_id = :id LIMIT :counted))
 FROM failure WHERE message_id = :id ORDER BY receive_count DESC, at_ms DESC LIMIT 1;
 
 -- name: last_of_job
 SELECT
     kind, reason, exception, message, nodename, hostname, pid, attempt, receive_count, at_ms,
+    again_in_s IS NULL,
     (SELECT count(*) FROM (SELECT 1 FROM failure WHERE job_id = :id LIMIT :counted))
 FROM failure WHERE job_id = :id ORDER BY at_ms DESC LIMIT 1;
 

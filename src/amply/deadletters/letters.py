@@ -6,6 +6,8 @@ from msgspec import Struct
 
 # The queue that a letter came from, where SQS itself does not know: it was put back from an archive.
 SOURCE = "AmplySource"
+# What a message carries that was brought back: from which queue, when (epoch milliseconds), how often by now.
+REDRIVEN_FROM, REDRIVEN_AT, REDRIVEN_COUNT = "amply-redriven-from", "amply-redriven-at", "amply-redriven-count"
 
 _MS_OF_A_DAY = 86_400_000
 # A letter that has less time left than this deserves a warning.

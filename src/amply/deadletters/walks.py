@@ -21,7 +21,7 @@ from amply.errors import AmplyError
 LEASE_S = 300
 # Long enough that SQS asks all of its servers, and an empty answer means empty (SQS developer guide, short and long
 # polling).
-_LAST_WAIT_S = 1
+LAST_WAIT_S = 1
 
 
 class Walk(AbstractContextManager["Walk"], Protocol):
@@ -134,7 +134,7 @@ class _Receiving:
 
     def _receive(self) -> list[Letter]:
         letters = self._gateway.receive(self._queue, LEASE_S, 0) or self._gateway.receive(
-            self._queue, LEASE_S, _LAST_WAIT_S
+            self._queue, LEASE_S, LAST_WAIT_S
         )
         held = [(letter.message_id, letter.handle) for letter in letters]
         self._held.write(msgspec.json.encode(held) + b"\n")
