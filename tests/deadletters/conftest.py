@@ -91,7 +91,9 @@ def moto_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def make_place(request: pytest.FixtureRequest, make_client: Callable[..., Any]) -> Iterator[Callable[..., Place]]:
+def make_place(
+    request: pytest.FixtureRequest, make_client: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Place]]:
     """Make a place of a kind, without anything in its queues."""
     made: list[Place] = []
 
