@@ -29,6 +29,7 @@ class Known(NamedTuple):
     group: str | None = None
     deduplication_id: str | None = None
     died_in: str | None = None
+    claimed: bool = False  # what hides it, if anything does, is a claim
 
 
 class Got(NamedTuple):
@@ -43,6 +44,20 @@ class Got(NamedTuple):
     deduplication_id: str | None
     died_in: str | None
     received_ms: int
+
+
+class Looked(NamedTuple):
+    """A message as a look at its queue told it. `visible_ms` is None if it was visible."""
+
+    name: str
+    number: int
+    sent_ms: int
+    received: int
+    first_received_ms: int | None
+    group: str | None
+    deduplication_id: str | None
+    died_in: str | None
+    visible_ms: int | None
 
 
 class Poll(NamedTuple):

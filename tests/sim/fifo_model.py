@@ -85,7 +85,8 @@ class FifoModel:
         locked = self._locked(source, now_ms)
         assert known.group not in locked, "a dead letter left a group that somebody holds a message of"
         self.judge_number(target, number)
-        return known._replace(number=number, sent_ms=now_ms, visible_ms=now_ms, deduplication_id=name, died_in=source)
+        known = known._replace(number=number, sent_ms=now_ms, visible_ms=now_ms, deduplication_id=name, died_in=source)
+        return known._replace(claimed=False)
 
     def judge_number(self, queue: str, number: int) -> None:
         assert number > self.last_number.get(queue, 0), "a sequence number did not rise"
@@ -94,11 +95,7 @@ class FifoModel:
     # Groups
 
     def _locked(self, queue: str, now_ms: int) -> set[str | None]:
-        return {
-            known.group
-            for known in self.model.messages[queue].values()
-            if known.received > 0 and known.visible_ms > now_ms
-        }
+        return {known.group for known in self.model.messages[queue].values() if self.model.is_in_flight(known, now_ms)}
 
     def waiting(self, queue: str, now_ms: int) -> list[tuple[int, str, Known]]:
         """What is visible or will be when its group is free, in order."""
@@ -106,7 +103,7 @@ class FifoModel:
         return sorted(
             (known.number, name, known)
             for name, known in self.model.messages[queue].items()
-            if not (known.received > 0 and known.visible_ms > now_ms) and not is_kept_back(known)
+            if not self.model.is_in_flight(known, now_ms) and not is_kept_back(known)
         )
 
     def available(self, queue: str, now_ms: int) -> list[str]:

@@ -7,6 +7,7 @@ from unittest import mock
 
 from clients import Clients
 from facts import is_fifo
+from lookers import Lookers
 from operators import Operators
 from witness import ACCOUNT
 
@@ -25,7 +26,7 @@ from amply.broker.store.memory import MemoryStore
 from amply.broker.store.port import Store
 
 
-class Life(Operators, Clients):
+class Life(Operators, Clients, Lookers):
     """Runs random steps. Any difference from the model is an AssertionError that names the seed."""
 
     def __init__(self, seed: int, open_store: Callable[[], Store] | None = None) -> None:
@@ -34,6 +35,9 @@ class Life(Operators, Clients):
         steps: list[tuple[int, Callable[[], object]]] = [
             (60, self.send),
             (60, self.receive),
+            (12, self.peek),
+            (40, self.claim),
+            (6, self.delete_seen),
             (40, self.delete),
             (20, self.change_visibility),
             (8, self.give_back),
@@ -51,6 +55,7 @@ class Life(Operators, Clients):
             (2, self.refuse_commit),
             (4, self.check_nobody_waits_in_vain),
         ]
+        self.seen = []
         self._steps = [run for _, run in steps]
         self._weights = list(accumulate(weight for weight, _ in steps))
         for name in reversed(self.names):
@@ -75,6 +80,7 @@ class Life(Operators, Clients):
         read, decision = self.shell.come_back()
         if isinstance(read, Find):
             self.reached["a message was looked up on disk"] += 1
+            self.witness.looked_up = set(read.seqs)
         elif isinstance(read, Fetch) and read.ticket is None:
             self.reached["contents were fetched from disk"] += 1
         elif isinstance(read, ReadQuiet):
@@ -83,6 +89,7 @@ class Life(Operators, Clients):
             assert read.then.key[1] not in self.model.queues
         else:
             self.witness.saw(decision, read.then if isinstance(read, Find) else None)
+        self.witness.looked_up = set()
         if isinstance(read, Fetch) and read.ticket in self.witness.polls:
             # The attempt that it repeated does not hold any more: from now on it waits like any other.
             poll = self.witness.polls[read.ticket]

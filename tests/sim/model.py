@@ -7,7 +7,7 @@ fifo_model.py.
 
 from collections.abc import Container, Sequence
 
-from facts import Got, Known, Poll, Rules, is_fifo
+from facts import Got, Known, Looked, Poll, Rules, is_fifo
 from fifo_model import FifoModel
 from journal import Journal
 from move_model import MoveModel
@@ -43,15 +43,15 @@ class Model:
         return known.sent_ms + self.queues[queue].retention_s * 1000 <= now_ms
 
     def is_in_flight(self, known: Known, now_ms: int) -> bool:
-        return known.received > 0 and known.visible_ms > now_ms
+        return (known.received > 0 or known.claimed) and known.visible_ms > now_ms
 
     def is_delayed(self, queue: str, known: Known, now_ms: int) -> bool:
         if is_fifo(queue):
             return self.fifo.is_delayed(queue, known, now_ms)
-        return known.received == 0 and known.visible_ms > now_ms
+        return known.received == 0 and not known.claimed and known.visible_ms > now_ms
 
     def in_flight_count(self, queue: str, now_ms: int) -> int:
-        return sum(known.received > 0 and known.visible_ms > now_ms for known in self.messages[queue].values())
+        return sum(self.is_in_flight(known, now_ms) for known in self.messages[queue].values())
 
     def available(self, queue: str, now_ms: int) -> list[str]:
         """Messages that a receive must be able to get."""
@@ -72,7 +72,7 @@ class Model:
         in_flight = delayed = 0
         for known in here:
             is_later = known.visible_ms > now_ms
-            if is_later and known.received > 0:
+            if is_later and (known.received > 0 or known.claimed):
                 in_flight += 1
             elif is_later if kept_back is None else kept_back(known):
                 delayed += 1
@@ -157,7 +157,7 @@ class Model:
         timeout_s = self.queues[queue].visibility_timeout_s if poll.timeout_s is None else poll.timeout_s
         first_ms = now_ms if known.first_received_ms is None else known.first_received_ms
         known = known._replace(
-            visible_ms=now_ms + timeout_s * 1000, received=known.received + 1, first_received_ms=first_ms
+            visible_ms=now_ms + timeout_s * 1000, received=known.received + 1, first_received_ms=first_ms, claimed=False
         )
         self.judge_message(got, known)
         assert got.received_ms == now_ms
@@ -189,7 +189,7 @@ class Model:
             known = self.fifo.as_new(known, name, source, target, number, now_ms)
         else:
             assert number == known.number, "renumbered on a standard queue"
-            known = known._replace(visible_ms=now_ms, died_in=source)
+            known = known._replace(visible_ms=now_ms, died_in=source, claimed=False)
         self.journal.put(self.messages[target], name, known)
 
     def given_back(self, name: str, queue: str, now_ms: int) -> None:
@@ -198,6 +198,46 @@ class Model:
         first_ms = known.first_received_ms if received else None
         known = known._replace(visible_ms=now_ms, received=received, first_received_ms=first_ms)
         self.journal.put(self.messages[queue], name, known)
+
+    # Looking, and claiming what was looked at
+
+    def judge_look(self, queue: str, told: Sequence[Looked], now_ms: int) -> None:
+        """Everything that is in the queue, as it is, in the order of sending; nothing is changed by it."""
+        here = sorted(self.messages[queue].items(), key=lambda one: (one[1].sent_ms, one[1].number))
+        expected = [self._looked(queue, name, known, now_ms) for name, known in here]
+        kept = [
+            one for one, (_, known) in zip(expected, here, strict=True) if not self.is_expired(queue, known, now_ms)
+        ]
+        assert list(told) == kept, "a look told something else than there is"
+
+    def _looked(self, queue: str, name: str, known: Known, now_ms: int) -> Looked:
+        visible_ms: int | None = None
+        if self.is_in_flight(known, now_ms) or (self.is_delayed(queue, known, now_ms) and not is_fifo(queue)):
+            visible_ms = known.visible_ms
+        elif self.is_delayed(queue, known, now_ms):
+            sent_ms = -(-known.sent_ms // DELAY_STEP_MS) * DELAY_STEP_MS
+            visible_ms = sent_ms + self.queues[queue].delay_s * 1000
+        return Looked(name, *known[:2], *known[3:8], visible_ms)
+
+    def judge_claim(self, name: str, queue: str, receipt: tuple[int, int], timeout_s: int, now_ms: int) -> str | None:
+        """Take a message that was looked at, or show it again; the fault's code if that must be refused."""
+        if now_ms + timeout_s * 1000 > receipt[1] + LEASE_MS_MAX:
+            return "InvalidParameterValue"
+        known = self.messages[queue].get(name)
+        if known is None:
+            return "InvalidParameterValue"
+        if known.received != receipt[0] or self.is_delayed(queue, known, now_ms):
+            return "MessageNotInflight"
+        if self.is_in_flight(known, now_ms):
+            if timeout_s or not known.claimed:
+                return "MessageNotInflight"
+        elif timeout_s and self.in_flight_count(queue, now_ms) >= self.in_flight_max:
+            return "OverLimit"
+        changed = known._replace(visible_ms=now_ms + timeout_s * 1000, claimed=True)
+        self.journal.put(self.messages[queue], name, changed)
+        return None
+
+    # Changing visibility, and deleting
 
     def judge_change(self, name: str, queue: str, receipt: tuple[int, int], timeout_s: int, now_ms: int) -> str | None:
         """Hide a message anew; the fault's code if that must be refused. `receipt` is (receive count, received_ms)."""
@@ -209,17 +249,22 @@ class Model:
         if is_fifo(queue):
             if not self.is_in_flight(known, now_ms):
                 return "MessageNotInflight"
-            if known.received != receipt[0]:
+            if known.received != receipt[0] or known.claimed:
                 return "InvalidParameterValue"
-        self.journal.put(self.messages[queue], name, known._replace(visible_ms=now_ms + timeout_s * 1000))
+        is_claimed = known.claimed and known.visible_ms > now_ms
+        changed = known._replace(visible_ms=now_ms + timeout_s * 1000, claimed=is_claimed)
+        self.journal.put(self.messages[queue], name, changed)
         return None
 
-    def judge_deletion(self, name: str, queue: str, received: int, now_ms: int) -> str | None:
-        """Delete a message; the fault's code if that must be refused."""
+    def judge_deletion(
+        self, name: str, queue: str, received: int, now_ms: int, *, is_peeked: bool = False
+    ) -> str | None:
+        """Delete a message; the fault's code if that must be refused. On a FIFO queue, only who holds it may."""
         known = self.messages[queue].get(name)
         if known is None:
             return None
-        if is_fifo(queue) and not (self.is_in_flight(known, now_ms) and known.received == received):
+        holds = (known.received, known.claimed) == (received, is_peeked)
+        if is_fifo(queue) and not (self.is_in_flight(known, now_ms) and holds):
             return "InvalidParameterValue"
         self.journal.drop(self.messages[queue], name)
         return None

@@ -7,7 +7,7 @@ from facts import Got, Poll, is_fifo
 from model import Model
 from shell import REGION, Shell
 
-from amply.broker.engine.commands import ChangeVisibility, Delete, DeleteQueue, PurgeQueue, Send
+from amply.broker.engine.commands import ChangeVisibility, Delete, DeleteQueue, PurgeQueue, Send, VisibilityChange
 from amply.broker.engine.decision import UNSETTLED, Decision, Delivery
 from amply.broker.engine.records import Added, Content, Entry, Moved, MoveTask, MoveTaskPut, Removed
 from amply.broker.sqs.faults import Fault
@@ -46,6 +46,8 @@ class Witness:
         )
         self.moved_to: set[str] = set()  # queues that tasks moved messages to in this decision
         self.bodies: dict[str, str] = {}  # of messages that tasks moved
+        self.looked_up: set[int] = set()  # messages that came back from disk for the command that goes on
+        self.restarted_ms = 0
 
     def committed(self) -> None:
         self.model.commit()
@@ -55,6 +57,7 @@ class Witness:
 
     def crashed(self) -> None:
         self.model.crash()
+        self.restarted_ms = self.shell.now_ms
         self.fresh, self.fresh_dead, self.fresh_moved, self.polls = [], 0, 0, {}
 
     def saw(self, decision: Decision, command: Any = None) -> None:
@@ -234,7 +237,8 @@ class Witness:
         gone = set()
         for deletion, fault in zip(command.deletions, faults, strict=True):
             receipt = deletion.receipt
-            expected = self.model.judge_deletion(self.names[receipt.seq], queue, receipt.receive_count, now_ms)
+            told = receipt.receive_count, now_ms
+            expected = self.model.judge_deletion(self.names[receipt.seq], queue, *told, is_peeked=receipt.is_peeked)
             assert _code(fault) == expected, f"delete: {_code(fault)}, not {expected}"
             if fault is None:
                 gone.add(receipt.seq)
@@ -248,12 +252,38 @@ class Witness:
             receipt = change.receipt
             name = self.names[receipt.seq]
             told = receipt.receive_count, receipt.received_ms
+            if receipt.is_peeked:
+                self._claimed(change, name, queue, fault)
+                continue
             expected = self.model.judge_change(name, queue, told, change.timeout_s, now_ms)
             assert _code(fault) == expected, f"change of visibility: {_code(fault)}, not {expected}"
             if now_ms + change.timeout_s * 1000 > receipt.received_ms + 43_200_000:
                 self.reached["a lease past 12 hours was refused"] += 1
             elif fault is not None:
                 self.reached[f"a change of visibility was refused: {expected}"] += 1
+
+    def _claimed(self, change: VisibilityChange, name: str, queue: str, fault: Fault | None) -> None:
+        receipt, now_ms, reached = change.receipt, self.shell.now_ms, self.reached
+        before = self.model.messages[queue].get(name)
+        told = receipt.receive_count, receipt.received_ms
+        expected = self.model.judge_claim(name, queue, told, change.timeout_s, now_ms)
+        assert _code(fault) == expected, f"claim: {_code(fault)}, not {expected}"
+        kind = "FIFO " if is_fifo(queue) else ""
+        if before is None:
+            reached["a claim of what is gone"] += 1
+        elif fault is None and not change.timeout_s:
+            reached[f"a {kind}message was shown again by who looked at it"] += before.visible_ms > now_ms
+        elif fault is None:
+            reached[f"a {kind}claim was won"] += 1
+            reached["a claim was won after a restart"] += receipt.received_ms < self.restarted_ms
+            reached["a claim of a message that was on disk"] += receipt.seq in self.looked_up
+            reached["a claim of what was never received"] += not before.received
+        elif before.received > receipt.receive_count:
+            reached[f"a {kind}claim was lost to a receive"] += 1
+        elif change.timeout_s and before.claimed and self.model.is_in_flight(before, now_ms):
+            reached[f"a {kind}claim was lost to a claim"] += 1
+        else:
+            reached[f"a claim was refused: {expected}"] += 1
 
 
 def _code(fault: Fault | None) -> str | None:

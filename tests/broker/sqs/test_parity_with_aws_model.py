@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import fields
 
 from amply.broker.sqs import attributes, faults, shapes
-from amply.broker.sqs.actions import ACTIONS
+from amply.broker.sqs.actions import ACTIONS, ANSWERED, EXTENSIONS
 from amply.broker.sqs.faults import FaultRow
 
 MODEL = botocore.loaders.Loader().load_service_model("sqs", "service-2", "2012-11-05")
@@ -34,6 +34,11 @@ def kind(annotation: Any) -> str:
 def test_there_are_exactly_the_actions_of_the_model() -> None:
     assert set(ACTIONS) == set(MODEL["operations"])
     assert len(ACTIONS) == 23
+
+
+def test_one_action_is_this_broker_s_own_and_no_other_is_answered() -> None:
+    assert set(EXTENSIONS) == {"PeekMessages"}
+    assert set(ANSWERED) - set(MODEL["operations"]) == set(EXTENSIONS)
 
 
 @pytest.mark.parametrize("name", sorted(ACTIONS))
@@ -70,7 +75,7 @@ def test_a_batch_entry_requires_what_the_model_requires(name: str) -> None:
 
 
 def test_every_list_and_map_has_a_name_in_the_query_protocol() -> None:
-    for action in ACTIONS.values():
+    for action in ANSWERED.values():
         for shape in (action.request, action.result, shapes.Message, shapes.MessageAttributeValue):
             for field in fields(shape) if shape else ():
                 if kind(get_type_hints(shape)[field.name]) in {"list", "map"}:

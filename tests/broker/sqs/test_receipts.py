@@ -16,12 +16,24 @@ RECEIPTS = Receipts(SECRET)
         Receipt,
         queue_id=st.integers(0, 2**32 - 1),
         seq=st.integers(0, 2**64 - 1),
-        receive_count=st.integers(0, 2**32 - 1),
+        receive_count=st.integers(0, 2**31 - 1),
         received_ms=st.integers(0, 2**64 - 1),
+        is_peeked=st.booleans(),
     )
 )
 def test_a_handle_reads_back_as_what_was_issued(receipt: Receipt) -> None:
     assert Receipts(SECRET).read(RECEIPTS.issue(receipt)) == receipt
+
+
+def test_handles_of_receives_are_what_they_were_before_looks_gave_any() -> None:
+    receipt = Receipt(1, 2, 3, 1_700_000_000_000)
+    assert RECEIPTS.issue(receipt) == "AAAAAQAAAAAAAAACAAAAAwAAAYvP5WgAkuXAa6jJeoRiVXjBWdRovQ"
+
+
+def test_the_handle_of_a_look_is_not_that_of_the_receive() -> None:
+    looked = RECEIPTS.issue(Receipt(1, 2, 3, 1_700_000_000_000, is_peeked=True))
+    assert looked != RECEIPTS.issue(Receipt(1, 2, 3, 1_700_000_000_000))
+    assert RECEIPTS.read(looked).is_peeked
 
 
 def test_changing_any_character_makes_a_handle_invalid() -> None:

@@ -1,4 +1,4 @@
-"""What each of SQS's 23 actions asks for: which permissions, on which queues.
+"""What each action asks for: which permissions, on which queues.
 
 Knows requests and ARNs. Must not know who asks or what policies say. Sources: Service Authorization Reference,
 "Actions, resources, and condition keys for Amazon SQS"; SQS guide, "Configure a dead-letter queue redrive".
@@ -57,9 +57,18 @@ _Need = tuple[str, str]
 
 def _on_queue(call: Call, region: str, _queues: Queues) -> Iterator[_Need]:
     """The action's own permission on the queue of its QueueUrl."""
+    yield permission_of(call.action), _queue_of(call, region)
+
+
+def _peek_messages(call: Call, region: str, _queues: Queues) -> Iterator[_Need]:
+    """Whoever may receive messages may look at them. AWS has no permission for it, and roles must fit AWS too."""
+    yield permission_of("ReceiveMessage"), _queue_of(call, region)
+
+
+def _queue_of(call: Call, region: str) -> str:
     url = cast(shapes.SendMessageRequest, call.request).queue_url
     account, name = parse_queue_url(url, call.context.account)
-    yield permission_of(call.action), queue_arn(region, account, name)
+    return queue_arn(region, account, name)
 
 
 def _list_queues(call: Call, _region: str, _queues: Queues) -> Iterator[_Need]:
@@ -135,5 +144,6 @@ _NEEDS: dict[str, Callable[[Call, str, Queues], Iterator[_Need]]] = {
     "GetQueueUrl": _get_queue_url,
     "ListMessageMoveTasks": _list_message_move_tasks,
     "ListQueues": _list_queues,
+    "PeekMessages": _peek_messages,
     "StartMessageMoveTask": _start_message_move_task,
 }

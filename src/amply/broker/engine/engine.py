@@ -35,6 +35,7 @@ from amply.broker.engine.fifo import FifoQueue
 from amply.broker.engine.moves import Moves
 from amply.broker.engine.queues import Queues
 from amply.broker.engine.standard import StandardQueue
+from amply.broker.engine.visibility import change_visibility
 from amply.broker.sqs.limits import AWS, Limits
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from amply.broker.engine.commands import Sent
     from amply.broker.engine.queue import Queue
     from amply.broker.engine.records import Content, Entry
+    from amply.broker.sqs.receipts import Receipt
 
     Found: TypeAlias = dict[int, Entry | None]
 
@@ -155,7 +157,7 @@ class Engine:
     def _delete(self, command: Delete, now_ms: int, decision: Decision, found: "Found | None" = None) -> object:
         queue = self._advanced(command.key, now_ms, decision)
         found = found or {}
-        if self._must_find(queue, [deletion.receipt.seq for deletion in command.deletions], found, command, decision):
+        if self._must_find(queue, [deletion.receipt for deletion in command.deletions], found, command, decision):
             return UNSETTLED
         answer = queue.delete(command.deletions, found, now_ms, decision)
         self._settle(queue, now_ms, decision)
@@ -166,22 +168,22 @@ class Engine:
     ) -> object:
         queue = self._advanced(command.key, now_ms, decision)
         found = found or {}
-        if self._must_find(queue, [change.receipt.seq for change in command.changes], found, command, decision):
+        if self._must_find(queue, [change.receipt for change in command.changes], found, command, decision):
             return UNSETTLED
-        answer = [queue.change_visibility(change, found, now_ms, decision) for change in command.changes]
+        answer = [change_visibility(queue, change, found, now_ms, decision) for change in command.changes]
         self._settle(queue, now_ms, decision)
         return answer
 
     def _must_find(
         self,
         queue: "Queue",
-        seqs: list[int],
+        receipts: "list[Receipt]",
         found: "Found",
         command: "Delete | ChangeVisibility",
         decision: Decision,
     ) -> bool:
         """Whether the command has to wait for a look-up on disk; asks for it if so."""
-        unknown = queue.unknown(seqs)
+        unknown = queue.unknown(receipts)
         if all(seq in found for seq in unknown):
             return False
         queue.find(unknown, command, decision)

@@ -12,12 +12,11 @@ from amply.broker.engine.attempts import Attempts
 from amply.broker.engine.commands import Sent
 from amply.broker.engine.decision import Decision, Delivery, Fetch, ReadInOrder
 from amply.broker.engine.deduplication import Deduplication, deduplication_key
-from amply.broker.engine.delayed import STEP_MS, Delayed, step_from
+from amply.broker.engine.fifo_delays import FifoDelays
 from amply.broker.engine.in_flight import InFlight
 from amply.broker.engine.line import Line, group_of
 from amply.broker.engine.queue import Queue
 from amply.broker.engine.records import (
-    AFTER_ALL,
     Added,
     Attempt,
     Attempted,
@@ -44,15 +43,11 @@ class FifoQueue(Queue):
 
     is_fifo = True
 
-    # The delay of every message sent up to then, or up to that number, has ended, whatever the delay becomes later.
-    _horizon_ms = 0
-    _horizon_seq = 0
-
     def declare(self, record: QueueRecord) -> None:
-        """Take over the queue's attributes. What is visible stays so when there is a delay now."""
-        if getattr(self, "delay_s", None) == 0:  # not a queue that was just restored
-            self._horizon_seq = self.numbers.last
+        """Take over the queue's attributes."""
         super().declare(record)
+        if hasattr(self, "delays"):  # not when the queue is new, or was just restored
+            self.delays.change(self.delay_s, self.numbers.last)
 
     def empty(self, window_size: "WindowSize") -> None:
         """Forget every message and deduplication id: the queue is new, or was purged."""
@@ -60,7 +55,7 @@ class FifoQueue(Queue):
         self.line = Line(window_size)
         self.deduplication = Deduplication(self.limits.deduplication_window_s)
         self.attempts = Attempts(self.limits.attempt_window_s)
-        self.delayed = Delayed()  # by when they were sent
+        self.delays = FifoDelays(self.delay_s)
         for poll in getattr(self, "_replays", {}).values():
             self.parking.park(poll, 0)
         self._replays: dict[Ticket, Receive] = {}  # polls that get the messages of an earlier attempt again
@@ -69,7 +64,7 @@ class FifoQueue(Queue):
         """Take up the state found on disk at start."""
         self.messages = messages
         self.in_flight = InFlight(in_flight)
-        self.delayed = Delayed(delayed)
+        self.delays = FifoDelays(self.delay_s, delayed)
         self.oldest_ms = oldest_ms
         for entry in in_flight:
             self.line.groups.lock(group_of(entry))
@@ -77,11 +72,11 @@ class FifoQueue(Queue):
     @property
     def delayed_count(self) -> int:
         """Messages that were never visible yet."""
-        return len(self.delayed)
+        return len(self.delays)
 
     def _unread_count(self) -> int:
         """Messages behind the cursor whose delay has ended."""
-        return self.messages - len(self.in_flight) - len(self.line.groups) - len(self.delayed)
+        return self.messages - len(self.in_flight) - len(self.line.groups) - len(self.delays)
 
     # Time
 
@@ -89,22 +84,14 @@ class FifoQueue(Queue):
         """Let timeouts and delays end. A changed delay holds for what is delayed still (SQS, DelaySeconds)."""
         for entry in self.in_flight.pop_due(now_ms):
             self._set_free(entry)
-        if self.delay_s:
-            horizon_ms = now_ms - self.delay_s * 1000
-            self._horizon_ms = max(self._horizon_ms, horizon_ms - horizon_ms % STEP_MS)
-        if self.delayed.pop_due(self._horizon_ms if self.delay_s else AFTER_ALL):
+        if self.delays.pass_time(now_ms):
             self.line.leave_on_disk()
         self.deduplication.forget(now_ms)
         self.attempts.forget(now_ms)
 
-    def _is_delayed(self, entry: Entry) -> bool:
-        """Whether the message waits for the end of its delay, if it is not in flight."""
-        return self.delay_s > 0 and entry.sent_ms > self._horizon_ms and entry.seq > self._horizon_seq
-
     def next_delay_ms(self) -> int | None:
         """When the next delay ends."""
-        sent_ms = self.delayed.next_ms()
-        return None if sent_ms is None else sent_ms + self.delay_s * 1000
+        return self.delays.next_ms()
 
     # Sending
 
@@ -150,8 +137,8 @@ class FifoQueue(Queue):
     def _add(self, entry: Entry, content: Content, decision: Decision) -> None:
         decision.changes.append(Added(entry, content))
         if self.delay_s:
-            self.delayed.add(entry.sent_ms, 0)
-        elif self.line.is_reading or self._unread_count() or len(self.delayed) or not self._can_look_further():
+            self.delays.add(entry)
+        elif self.line.is_reading or self._unread_count() or len(self.delays) or not self._can_look_further():
             self.line.leave_on_disk()
         else:
             self.line.add(entry, content)
@@ -214,8 +201,8 @@ class FifoQueue(Queue):
             self._come_back(entry)
 
     def _come_back(self, entry: Entry) -> None:
-        if self._is_delayed(entry):  # it was received before the last restart, and the delay became longer since
-            self.delayed.add(entry.sent_ms, 0)
+        if self.delays.is_delayed(entry):  # it was received before the last restart, and the delay became longer since
+            self.delays.add(entry)
         else:
             self.line.come_back(entry)
 
@@ -283,14 +270,25 @@ class FifoQueue(Queue):
 
     # Deleting and changing visibility
 
+    def look_at(self, seq: int, found: "dict[int, Entry | None]") -> Entry | None:
+        """The message's entry; it stays where it is."""
+        held = self.line.contents.get(seq)
+        return self.in_flight.get(seq) or (found.get(seq) if held is None else held[0])
+
+    def visible_ms(self, entry: Entry) -> int:
+        """When the message can be received, if its group is free then."""
+        return self.delays.visible_ms(entry)
+
     def is_known(self, seq: int) -> bool:
         """Whether memory knows where the message stands."""
         return seq in self.in_flight or seq in self.line.groups
 
     def _holds(self, receipt: "Receipt") -> bool:
-        """Whether the message is in flight under this very receipt."""
+        """Whether the message is in flight under this very receipt, or claimed by one of its look."""
         entry = self.in_flight.get(receipt.seq)
-        return entry is not None and entry.receive_count == receipt.receive_count
+        if entry is None or entry.is_claimed != receipt.is_peeked:
+            return False
+        return entry.receive_count == receipt.receive_count
 
     def _exists(self, seq: int, found: "dict[int, Entry | None]") -> bool:
         return self.is_known(seq) or found.get(seq) is not None
@@ -325,8 +323,8 @@ class FifoQueue(Queue):
             return entry
         if seq in self.line.groups:
             return self.line.remove(seq) or on_disk
-        if on_disk is not None and self._is_delayed(on_disk):
-            self.delayed.remove(step_from(on_disk.sent_ms))
+        if on_disk is not None and self.delays.is_delayed(on_disk):
+            self.delays.remove(on_disk)
         return on_disk
 
     # Reading from disk
@@ -354,8 +352,8 @@ class FifoQueue(Queue):
             decision.reads.append(Fetch(shelf, self.lookups.start(), seqs, size.size_bytes, None))
         elif self._unread_count() > 0 and self._can_look_further() and line.wants_more(is_awaited=is_awaited):
             issued, after = self.lookups.start(), line.start_reading()
-            until = (self._horizon_ms, self._horizon_seq) if self.delay_s else (AFTER_ALL, AFTER_ALL)
-            decision.reads.append(ReadInOrder(shelf, issued, after, until, size.count, size.size_bytes))
+            ended = self.delays.ended()
+            decision.reads.append(ReadInOrder(shelf, issued, after, ended, size.count, size.size_bytes))
 
     def were_read_in_order(
         self, read: ReadInOrder, messages: list[tuple[Entry, Content]], damaged: list[int], *, is_last: bool
@@ -366,7 +364,7 @@ class FifoQueue(Queue):
             return self.is_known(seq) or self.lookups.is_outdated(seq, read.issued)
 
         # The queue may have got a delay since, for what was sent since.
-        messages = [message for message in messages if not self._is_delayed(message[0])]
+        messages = [message for message in messages if not self.delays.is_delayed(message[0])]
         self.messages -= sum(not is_settled(seq) for seq in damaged)
         has_seen_all = self.line.finish_reading(messages, is_settled, is_last=is_last)
         self.lookups.end()

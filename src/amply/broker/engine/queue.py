@@ -15,10 +15,10 @@ from amply.broker.engine.parking import Parking
 from amply.broker.engine.records import Content, Entry, QueueRecord, Removed, Rescheduled
 from amply.broker.engine.totals import Totals
 from amply.broker.sqs.attributes import redrive_policy, with_defaults
-from amply.broker.sqs.faults import Fault, invalid_parameter
+from amply.broker.sqs.faults import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from amply.broker.engine.commands import (
         ChangeVisibility,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         Receive,
         Sent,
         Ticket,
-        VisibilityChange,
     )
     from amply.broker.engine.numbers import Numbers
     from amply.broker.engine.window import WindowSize
@@ -149,6 +148,14 @@ class Queue(ABC):
     @abstractmethod
     def take_out(self, seq: int, found: "dict[int, Entry | None]", now_ms: int) -> Entry | None:
         """Take the message from wherever it is: in flight, in memory, or on disk if it was found there."""
+
+    @abstractmethod
+    def look_at(self, seq: int, found: "dict[int, Entry | None]") -> Entry | None:
+        """The message's entry, from memory or as it was found on disk; it stays there."""
+
+    @abstractmethod
+    def visible_ms(self, entry: Entry) -> int:
+        """When the message can be received, if it is in flight under no other entry."""
 
     @abstractmethod
     def is_known(self, seq: int) -> bool:
@@ -309,11 +316,17 @@ class Queue(ABC):
         decision.changes.append(Rescheduled(entry))
         self.lookups.mark_changed(entry.seq)
 
-    # Deleting and changing visibility
+    # Deleting, and what changes of visibility need as well
 
-    def unknown(self, seqs: list[int]) -> list[int]:
-        """Those that memory knows nothing of: long deleted, or ready on disk."""
-        return [seq for seq in seqs if not self.is_known(seq)]
+    def unknown(self, receipts: "Iterable[Receipt]") -> list[int]:
+        """The messages that memory does not know enough of: long deleted, or ready on disk.
+
+        For a receipt of a receive it is enough to know where a message stands, for one of a look also how often it was
+        received.
+        """
+        return [
+            one.seq for one in receipts if not (self.look_at(one.seq, {}) if one.is_peeked else self.is_known(one.seq))
+        ]
 
     def find(self, seqs: list[int], then: "Delete | ChangeVisibility", decision: Decision) -> None:
         """Look messages up on disk, to carry on with the command after that."""
@@ -331,32 +344,6 @@ class Queue(ABC):
     ) -> list[Fault | None]:
         """Delete messages, each by itself."""
         return [self.delete_one(deletion, found, now_ms, decision) for deletion in deletions]
-
-    def change_visibility(
-        self, change: "VisibilityChange", found: "dict[int, Entry | None]", now_ms: int, decision: Decision
-    ) -> Fault | None:
-        """Hide the message for `timeout_s` from now on, or show it at once with 0 (ChangeMessageVisibility)."""
-        visible_ms = now_ms + change.timeout_s * 1000
-        timeout_s_max = self.limits.visibility_timeout_s_max
-        if visible_ms > change.receipt.received_ms + timeout_s_max * 1000:
-            return invalid_parameter(
-                "VisibilityTimeout",
-                change.timeout_s,
-                f"Total VisibilityTimeout for the message is beyond the limit [{timeout_s_max} seconds]",
-            )
-        if fault := self.out_of_reach(change.receipt, change.handle, found):
-            return fault
-        entry = self.take_out(change.receipt.seq, found, now_ms)
-        if entry is None:
-            return invalid_parameter(
-                "ReceiptHandle",
-                change.handle,
-                "Message does not exist or is not available for visibility timeout change.",
-            )
-        changed = entry.rescheduled(visible_ms, entry.receive_count, entry.first_received_ms)
-        self.hide(changed, now_ms, decision)
-        found[changed.seq] = changed  # the same message may come again in this command
-        return None
 
     # Retention
 

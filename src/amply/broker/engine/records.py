@@ -59,6 +59,9 @@ class Entry(Struct, frozen=True, gc=False):
     It can be received when `visible_ms` has come. Until then it is in flight if it was received before
     (`receive_count` > 0), and delayed if it was not: no write is needed when a visibility timeout or a delay ends.
     On a FIFO queue `visible_ms` of a message never received is when it was sent; the queue's delay comes on top.
+
+    `is_claimed`: what hides it until then is the claim of somebody who looked at it, not a receive. It is in flight,
+    however often it was received before; after `visible_ms` it means nothing.
     """
 
     seq: int
@@ -69,8 +72,16 @@ class Entry(Struct, frozen=True, gc=False):
     first_received_ms: int | None = None
     dead_letter_source_arn: str | None = None
     group_id: str | None = None
+    is_claimed: bool = False
 
-    def rescheduled(self, visible_ms: int, receive_count: int, first_received_ms: int | None) -> "Entry":
+    def rescheduled(
+        self,
+        visible_ms: int,
+        receive_count: int,
+        first_received_ms: int | None,
+        *,
+        is_claimed: bool = False,
+    ) -> "Entry":
         """The same message on the same shelf, received so often and visible from then on."""
         return Entry(
             self.seq,
@@ -81,6 +92,7 @@ class Entry(Struct, frozen=True, gc=False):
             first_received_ms,
             self.dead_letter_source_arn,
             self.group_id,
+            is_claimed,
         )
 
 

@@ -171,6 +171,14 @@ class StandardQueue(Queue):
 
     # Deleting and changing visibility
 
+    def look_at(self, seq: int, found: "dict[int, Entry | None]") -> Entry | None:
+        """The message's entry; it stays where it is."""
+        return self.in_flight.get(seq) or self.window.get(seq) or found.get(seq)
+
+    def visible_ms(self, entry: Entry) -> int:
+        """When the message can be received."""
+        return entry.visible_ms
+
     def is_known(self, seq: int) -> bool:
         """Whether memory knows where the message stands."""
         return seq in self.in_flight or seq in self.window

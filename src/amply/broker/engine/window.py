@@ -131,6 +131,11 @@ class Window:
         self._bytes -= size_bytes(content)
         return entry, content
 
+    def get(self, seq: int) -> "Entry | None":
+        """One message's entry, None if it is not here."""
+        lane = next((lane for lane in (self._messages, *self._lanes.values()) if seq in lane), None)
+        return None if lane is None else lane[seq][0]
+
     def pop(self, seq: int) -> "Entry | None":
         """Take one message out, None if it is not here."""
         found = self._messages.pop(seq, None)

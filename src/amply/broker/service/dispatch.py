@@ -1,9 +1,9 @@
-"""Dispatch: who carries out which of the 23 actions, and what becomes of one that fails."""
+"""Dispatch: who carries out which action, and what becomes of one that fails."""
 
 import logging
 from typing import TYPE_CHECKING, Any
 
-from amply.broker.service import listing, moving, permissions, queues, receiving, sending
+from amply.broker.service import listing, moving, peeking, permissions, queues, receiving, sending
 from amply.broker.sqs.faults import INTERNAL_FAILURE, Fault
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ HANDLERS: "dict[str, Handler]" = {
     "ListDeadLetterSourceQueues": listing.list_dead_letter_source_queues,
     "ListMessageMoveTasks": moving.list_message_move_tasks,
     "ListQueues": listing.list_queues,
+    "PeekMessages": peeking.peek_messages,
     "PurgeQueue": queues.purge_queue,
     "ReceiveMessage": receiving.receive_message,
     "RemovePermission": permissions.remove_permission,

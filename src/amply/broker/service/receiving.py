@@ -117,21 +117,26 @@ def _message(
 ) -> Message:
     entry, content = delivery.entry, delivery.content
     receipt = Receipt(delivery.queue_id, entry.seq, entry.receive_count, delivery.received_ms)
-    attributes: dict[str, str] = {}
-    for name in system_names:
-        value = _SYSTEM_ATTRIBUTES[name](delivery)
-        if value is not None:
-            attributes[name] = str(value)
     selected = _selected(content, attribute_names) if attribute_names and content.attributes else {}
     return Message(
         message_id=content.message_id,
         receipt_handle=service.receipts.issue(receipt),
         md5_of_body=md5_of_body(content.body),
         body=content.body,
-        attributes=attributes,
+        attributes=system_attributes(delivery, system_names),
         md5_of_message_attributes=md5_of_attributes(selected) if selected else None,
         message_attributes=selected,
     )
+
+
+def system_attributes(delivery: Delivery, names: Collection[str] = _SYSTEM_ATTRIBUTES.keys()) -> dict[str, str]:
+    """Those of a message's system attributes that have a value, by name."""
+    attributes: dict[str, str] = {}
+    for name in names:
+        value = _SYSTEM_ATTRIBUTES[name](delivery)
+        if value is not None:
+            attributes[name] = str(value)
+    return attributes
 
 
 def _selected(content: Content, names: Collection[str]) -> dict[str, MessageAttributeValue]:

@@ -5,10 +5,11 @@ Knows the engine and the store's port. Knows nothing of sockets or bytes: an ans
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from amply.broker.engine.commands import GiveBack, QueueKey, Receive, Tick, Unpark, UnparkAll
 from amply.broker.engine.decision import (
@@ -45,6 +46,7 @@ Outcome: TypeAlias = ResultShape | Fault | None
 Respond: TypeAlias = Callable[[Outcome], bool]
 MakeResult: TypeAlias = Callable[[Any], Outcome]
 Cancel: TypeAlias = Callable[[], None]
+Found = TypeVar("Found")
 
 NOTHING = ReceiveMessageResult()
 
@@ -82,6 +84,7 @@ class Service:
         self.is_stopping = False
         self._tickets = count(1)
         self._parked: dict[int, tuple[Respond, QueueKey, MakeResult]] = {}
+        self._looks: deque[tuple[Callable[[Store], Any], Callable[[Any], None]]] = deque()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
@@ -188,6 +191,25 @@ class Service:
             self._carry_out(self._decide(GiveBack(key, entries)))
 
     # Looking things up
+
+    def look_up(self, read: "Callable[[Store], Found]", take: "Callable[[Found], None]") -> None:
+        """Read past the engine what is durable after everything that was decided so far.
+
+        One such look at a time, however many clients ask: commits wait for one of them at most.
+        """
+        self._looks.append((read, take))
+        if len(self._looks) == 1:
+            self._look_next()
+
+    def _look_next(self) -> None:
+        read, take = self._looks[0]
+        self._committer.look_up(read, partial(self._was_looked_up, take))
+
+    def _was_looked_up(self, take: "Callable[[Any], None]", found: object) -> None:
+        self._looks.popleft()
+        if self._looks:
+            self._look_next()
+        take(found)
 
     def _look_up(self, read: Read, respond: Respond | None, make_result: MakeResult | None) -> None:
         engine = self.engine

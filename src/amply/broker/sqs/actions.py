@@ -1,10 +1,13 @@
-"""The 23 actions of SQS: their shapes, what they require, and what the Query protocol calls their lists and maps."""
+"""The 23 actions of SQS and what this broker adds to them.
+
+Of each the shapes, what they require, and what the Query protocol calls their lists and maps.
+"""
 
 from collections.abc import Mapping
 
 from msgspec import Struct
 
-from amply.broker.sqs import shapes
+from amply.broker.sqs import extensions, shapes
 from amply.broker.sqs.shapes import RequestShape, ResultShape
 
 
@@ -85,4 +88,10 @@ _ALL = (
     _action(shapes.UntagQueueRequest, None, "queue_url", "tag_keys"),
 )
 
+# SQS's own, and nothing else.
 ACTIONS: dict[str, Action] = {action.name: action for action in _ALL}
+# This broker's own. They go the same road, and need permissions of SQS's actions.
+EXTENSIONS: dict[str, Action] = {
+    "PeekMessages": _action(extensions.PeekMessagesRequest, extensions.PeekMessagesResult, "queue_url"),
+}
+ANSWERED = ACTIONS | EXTENSIONS

@@ -1,6 +1,7 @@
 """Receipt handles: what a receive gives out, and nobody else can make.
 
-A handle carries what the engine needs to know, so it survives a restart without being stored.
+A handle carries what the engine needs to know, so it survives a restart without being stored. A look at a queue gives
+handles too; a flag tells them from those of receives.
 """
 
 import hashlib
@@ -17,17 +18,23 @@ _LAYOUT = Layout(">IQIQ")
 _PAYLOAD_LENGTH = 32  # characters: 24 bytes in base64, without a rest
 _MAC_BYTES = 16
 _HANDLE_LENGTH = 54  # and 22 for the MAC, its two padding characters left out
+# No message was ever received so often. Handles of receives are what they were before there was the flag.
+_PEEKED = 1 << 31
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
 
 
 class Receipt(Struct, frozen=True, gc=False):
-    """One delivery of one message: the `receive_count`-th, at `received_ms` epoch milliseconds."""
+    """One delivery of one message: the `receive_count`-th, at `received_ms` epoch milliseconds.
+
+    `is_peeked`: none, but a look at a message that had been received so often, at that moment.
+    """
 
     queue_id: int
     seq: int
     receive_count: int
     received_ms: int
+    is_peeked: bool = False
 
 
 class Receipts:
@@ -38,9 +45,8 @@ class Receipts:
 
     def issue(self, receipt: Receipt) -> str:
         """The handle for a delivery: 54 characters of the URL-safe base64 alphabet."""
-        return self._handle(
-            _LAYOUT.pack(receipt.queue_id, receipt.seq, receipt.receive_count, receipt.received_ms)
-        ).decode()
+        count = receipt.receive_count | _PEEKED if receipt.is_peeked else receipt.receive_count
+        return self._handle(_LAYOUT.pack(receipt.queue_id, receipt.seq, count, receipt.received_ms)).decode()
 
     def read(self, handle: str) -> Receipt:
         """What a handle stands for; Fault ReceiptHandleIsInvalid unless `issue` made exactly this text."""
@@ -54,7 +60,10 @@ class Receipts:
         # Comparing the whole text also refuses other spellings of the same bytes.
         if not hmac.compare_digest(self._handle(payload), given):
             raise receipt_handle_is_invalid(handle)
-        return Receipt(*_LAYOUT.unpack(payload))
+        queue_id, seq, count, received_ms = _LAYOUT.unpack(payload)
+        if count < _PEEKED:
+            return Receipt(queue_id, seq, count, received_ms)
+        return Receipt(queue_id, seq, count - _PEEKED, received_ms, is_peeked=True)
 
     def _handle(self, payload: bytes) -> bytes:
         mac = self._mac.copy()

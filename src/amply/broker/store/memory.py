@@ -21,7 +21,7 @@ from amply.broker.engine.records import (
     Removed,
 )
 from amply.broker.sqs import limits
-from amply.broker.store.port import Aged, Page, QueueState, Room, Snapshot
+from amply.broker.store.port import Aged, Page, Peeked, QueueState, Room, Snapshot
 from amply.broker.store.rows import size_bytes as stored_bytes
 
 _DEDUPLICATED_MS = limits.AWS.deduplication_window_s * 1000
@@ -79,13 +79,13 @@ class MemoryStore:
             sent = [e.sent_ms for e in entries if e.sent_ms > now_ms - _DELAYED_MS and e.visible_ms <= now_ms]
             moments = [(sent_ms + 99) // 100 * 100 for sent_ms in sent]
         else:
-            moments = [entry.visible_ms for entry in later if entry.receive_count == 0]
+            moments = [entry.visible_ms for entry in later if entry.receive_count == 0 and not entry.is_claimed]
         for moment_ms in moments:
             delayed[moment_ms] = delayed.get(moment_ms, 0) + 1
         return QueueState(
             queue=queue,
             messages=len(entries),
-            in_flight=[entry for entry in later if entry.receive_count > 0],
+            in_flight=[entry for entry in later if entry.receive_count > 0 or entry.is_claimed],
             delayed=delayed,
             oldest_sent_ms=min((entry.sent_ms for entry in entries), default=None),
         )
@@ -168,6 +168,11 @@ class MemoryStore:
         later = (entry for entry in entries if _BY_AGE(entry) > after)
         seqs = (entry.seq for entry in later if entry.sent_ms <= until_ms or entry.seq <= until_seq)
         return self._page(seqs, count, size_bytes)
+
+    def peek(self, shelf: int, after: tuple[int, int], count: int, size_bytes: int) -> Peeked:
+        """Up to `count` messages with (sent_ms, seq) > `after`, in that order, whatever state they are in."""
+        page = self.in_order(shelf, after, (AFTER_ALL, AFTER_ALL), count, size_bytes)
+        return Peeked(page.messages, 0, None if page.is_last else _BY_AGE(page.messages[-1][0]))
 
     def fetch(self, shelf: int, seqs: Sequence[int], size_bytes: int) -> Page:
         """Those of the messages that lie on the shelf, in the order asked for."""

@@ -75,6 +75,17 @@ class Page(Struct, frozen=True):
     is_last: bool  # nothing else was ready up to `until_ms`
 
 
+class Peeked(Struct, frozen=True):
+    """Messages as they lie there. `damaged` counts those whose checksum failed; they are left where they are.
+
+    `read_to` is the (sent_ms, seq) up to which everything was looked at, None if nothing comes after it.
+    """
+
+    messages: list[tuple[Entry, Content]]
+    damaged: int
+    read_to: tuple[int, int] | None
+
+
 class Aged(Struct, frozen=True):
     """The messages sent before a moment, oldest first, and when the oldest of all others was sent."""
 
@@ -120,6 +131,12 @@ class Store(Protocol):
         """The same by (sent_ms, seq), whatever became of the messages since.
 
         Up to those with a sent_ms, or a seq, of at most what `until` says.
+        """
+
+    def peek(self, shelf: int, after: tuple[int, int], count: int, size_bytes: int) -> Peeked:
+        """Up to `count` messages with (sent_ms, seq) > `after`, in that order, whatever state they are in.
+
+        Stops early as `ready` does. Writes nothing.
         """
 
     def fetch(self, shelf: int, seqs: Sequence[int], size_bytes: int) -> Page:

@@ -104,7 +104,7 @@ def entry_row(entry: Entry) -> Row:
         entry.shelf,
         entry.sent_ms,
         entry.visible_ms,
-        entry.receive_count,
+        ~entry.receive_count if entry.is_claimed else entry.receive_count,
         entry.first_received_ms,
         entry.dead_letter_source_arn,
         entry.group_id,
@@ -113,7 +113,10 @@ def entry_row(entry: Entry) -> Row:
 
 def entry_of(columns: Sequence[Any]) -> Entry:
     """The entry that such a row tells of."""
-    return Entry(*columns)
+    if columns[4] >= 0:
+        return Entry(*columns)
+    seq, shelf, sent_ms, visible_ms, count, first_received_ms, source_arn, group_id = columns
+    return Entry(seq, shelf, sent_ms, visible_ms, ~count, first_received_ms, source_arn, group_id, is_claimed=True)
 
 
 def queue_row(queue: QueueRecord) -> Row:

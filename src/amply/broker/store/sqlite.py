@@ -15,7 +15,7 @@ from amply.broker.store import rows
 from amply.broker.store.database import Database, Execute
 from amply.broker.store.named_sql import QUERIES, stretches, widened
 from amply.broker.store.net import NetEffect, net_effects
-from amply.broker.store.port import Aged, Page, QueueState, Room, Snapshot, StoreFull
+from amply.broker.store.port import Aged, Page, Peeked, QueueState, Room, Snapshot, StoreFull
 
 _MIB = 1 << 20
 _REMEMBERED_MS = limits.AWS.recreate_interval_s * 1000
@@ -146,6 +146,33 @@ class SqliteStore:
     def in_order(self, shelf: int, after: tuple[int, int], until: tuple[int, int], count: int, size_bytes: int) -> Page:
         """Up to `count` messages with (sent_ms, seq) > `after`, and a sent_ms or a seq up to `until`, in that order."""
         return self._page(shelf, count, size_bytes, QUERIES["in_order"], (shelf, *after, *until, count + 1))
+
+    def peek(self, shelf: int, after: tuple[int, int], count: int, size_bytes: int) -> Peeked:
+        """Up to `count` messages with (sent_ms, seq) > `after`, in that order, whatever state they are in."""
+        messages: list[tuple[Entry, Content]] = []
+        damaged = 0
+        place = after
+        if shelf not in self._shelves.values():
+            return Peeked(messages, damaged, None)
+        with self._database.guarded():
+            found = self._database.execute(QUERIES["peek"], (shelf, *after, count + 1))
+            for row in found:
+                if len(messages) + damaged == count:
+                    break
+                content_and_size = rows.content_of(row[0], row[8:])
+                if content_and_size is None:
+                    damaged += 1
+                else:
+                    content, size = content_and_size
+                    size_bytes -= size
+                    if messages and size_bytes < 0:
+                        break
+                    messages.append((rows.entry_of(row[:8]), content))
+                place = (row[2], row[0])
+            else:
+                return Peeked(messages, damaged, None)
+            found.close()
+        return Peeked(messages, damaged, place)
 
     def fetch(self, shelf: int, seqs: Sequence[int], size_bytes: int) -> Page:
         """Those of the messages that lie on the shelf, in the order asked for."""

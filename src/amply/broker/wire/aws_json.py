@@ -2,15 +2,15 @@
 
 import msgspec
 
-from amply.broker.sqs.actions import ACTIONS, Action
+from amply.broker.sqs.actions import ANSWERED, Action
 from amply.broker.sqs.faults import SERIALIZATION, Fault
 from amply.broker.sqs.shapes import RequestShape, ResultShape
 
 CONTENT_TYPE = b"application/x-amz-json-1.0"
 
 _TARGET_PREFIX = "AmazonSQS."
-_DECODERS = {name: msgspec.json.Decoder(action.request) for name, action in ACTIONS.items()}
-_BY_TARGET = {(_TARGET_PREFIX + name).encode(): action for name, action in ACTIONS.items()}
+_DECODERS = {name: msgspec.json.Decoder(action.request) for name, action in ANSWERED.items()}
+_BY_TARGET = {(_TARGET_PREFIX + name).encode(): action for name, action in ANSWERED.items()}
 _ENCODER = msgspec.json.Encoder()
 # Lengths of lists and maps are checked after decoding, and a body of half a million tiny members would hold the event
 # loop for a second before anybody knows who sent it. Only a string's own quotes have no backslash before them, however

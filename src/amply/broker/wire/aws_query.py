@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import inspect
 
-from amply.broker.sqs.actions import ACTIONS, Action
+from amply.broker.sqs.actions import ANSWERED, Action
 from amply.broker.sqs.faults import INVALID_PARAMETER_VALUE, MALFORMED_QUERY_STRING, Fault, missing_parameter
 from amply.broker.sqs.shapes import RequestShape
 
@@ -99,7 +99,7 @@ def _nest(fields: Mapping[str, str]) -> dict[str, Any]:
 
 @cache
 def _reader(action_name: str) -> _Read:
-    action = ACTIONS[action_name]
+    action = ANSWERED[action_name]
     return _struct_reader(inspect.type_info(action.request), action.query_names)
 
 
@@ -138,6 +138,8 @@ def _type_reader(info: inspect.Type, names: Mapping[str, str], key_name: str) ->
         return _list_reader(_type_reader(info.item_type, names, key_name))
     if isinstance(info, inspect.DictType):
         return _map_reader(_type_reader(info.value_type, names, key_name), key_name)
+    if isinstance(info, inspect.BoolType):
+        return _read_boolean
     return _read_integer if isinstance(info, inspect.IntType) else _read_text
 
 
@@ -177,6 +179,13 @@ def _read_integer(node: _Node, path: str) -> int:
     if not _INTEGER.fullmatch(text):
         raise Fault(INVALID_PARAMETER_VALUE, f"The parameter {path} must be an integer.")
     return int(text)
+
+
+def _read_boolean(node: _Node, path: str) -> bool:
+    text = _read_text(node, path)
+    if text not in {"true", "false"}:
+        raise Fault(INVALID_PARAMETER_VALUE, f"The parameter {path} must be true or false.")
+    return text == "true"
 
 
 def _numbered(node: _Node, path: str) -> Iterator[tuple[_Node, str]]:

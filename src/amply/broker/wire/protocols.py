@@ -11,7 +11,7 @@ from functools import lru_cache
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
-from amply.broker.sqs.actions import ACTIONS, Action
+from amply.broker.sqs.actions import ANSWERED, Action
 from amply.broker.sqs.calls import Call, Context
 from amply.broker.sqs.faults import (
     ACCESS_DENIED,
@@ -32,7 +32,7 @@ _NO_SUCH_QUEUE_IN_QUERY = "The specified queue does not exist for this wsdl vers
 
 # The AWS names of required members, for the text of MissingParameter.
 _AWS_NAMES = {
-    name: {field.name: field.encode_name for field in fields(action.request)} for name, action in ACTIONS.items()
+    name: {field.name: field.encode_name for field in fields(action.request)} for name, action in ANSWERED.items()
 }
 _ENTRY_AWS_NAMES = {"id": "Id", "message_body": "MessageBody", "receipt_handle": "ReceiptHandle"}
 
@@ -150,7 +150,7 @@ def _query_action(form: dict[str, str], *, on_queue: bool) -> Action:
     name = form.get("Action")
     if name is None:
         raise Fault(UNKNOWN_OPERATION)
-    action = ACTIONS.get(name)
+    action = ANSWERED.get(name)
     if action is None or (on_queue and name in _NOT_ON_A_QUEUE):
         raise Fault(INVALID_ACTION, f"The action {name} is not valid for this endpoint.")
     return action

@@ -21,7 +21,7 @@ SELECT account, name, removed_ms FROM removed_queue WHERE removed_ms > ?;
 -- name: in_flight
 SELECT seq, shelf, sent_ms, visible_ms, receive_count, first_received_ms, dead_letter_source_arn, group_id
 FROM entry
-WHERE shelf = ? AND visible_ms > ? AND receive_count > 0
+WHERE shelf = ? AND visible_ms > ? AND receive_count <> 0
 ORDER BY visible_ms, seq;
 
 -- name: delayed
@@ -55,6 +55,13 @@ LIMIT ?;
 -- The same in the order of sending, whatever became of the messages since.
 SELECT * FROM stored
 WHERE shelf = ? AND (sent_ms, seq) > (?, ?) AND (sent_ms <= ? OR seq <= ?)
+ORDER BY sent_ms, seq
+LIMIT ?;
+
+-- name: peek
+-- Everything, in the order of sending.
+SELECT * FROM stored
+WHERE shelf = ? AND (sent_ms, seq) > (?, ?)
 ORDER BY sent_ms, seq
 LIMIT ?;
 

@@ -1,0 +1,2 @@
+-- No table changes, but what a column may say: entry.receive_count is ~count, a negative number, of a message that is
+-- hidden by a claim and not by a receive. Software that does not know that must not open the folder.
