@@ -164,6 +164,7 @@ class Moving:
         self._lock = Lock()
         self._outcome = Outcome()
         self._done = 0
+        self._deleted = 0
         self._started_ms = clock.now_ms()
         self._rate: Rate | None = None
         self._walk: Walk
@@ -195,12 +196,12 @@ class Moving:
     def _go_through(self, asked: Asked, causes: Causes) -> bool:
         """Move what is meant of all that the walk meets; whether that is every letter of the queue."""
         while True:
-            before = self._outcome.moved
+            before = self._deleted
             with Lanes(self._move, self._threads, in_order=self._queue.is_fifo) as lanes:
                 is_whole = self._choose(asked, causes, lanes)
             self._try_again()
             # Of a FIFO group SQS hands out more once the first ones are gone.
-            is_more = self._walk.is_plain and self._queue.is_fifo and self._outcome.moved > before
+            is_more = self._walk.is_plain and self._queue.is_fifo and self._deleted > before
             if not is_whole or not is_more:
                 return is_whole
 
@@ -260,7 +261,7 @@ class Moving:
         mine = [one for one in chunk.letters if one.letter.message_id in ours]
         if chunk.place is None:
             self._kept.update({letter.message_id: letter for letter in others})
-            self._delete(mine)
+            self._delete([one.letter for one in mine])
             return
         self._journal.leave([letter.message_id for letter in others])
         with self._lock:
@@ -289,22 +290,22 @@ class Moving:
             self._outcome.goes(chunk.place, len(stored))
             for _, answer in refused:
                 self._outcome.stays(answer.error or "SQS refused it and did not say why")
-        self._delete([one for one, _ in stored])
+        self._delete([one.letter for one, _ in stored])
         self._leave([one.letter for one, _ in refused])
         if unknown:
             self._remember(_Chunk(chunk.place, chunk.lane, chunk.begun_ms, unknown), answers)
 
-    def _delete(self, letters: list[Found]) -> None:
+    def _delete(self, letters: Sequence[Letter]) -> None:
         if not letters:
             return
-        deleted = [letter.message_id for letter in self._walk.delete([one.letter for one in letters])]
+        deleted = [letter.message_id for letter in self._walk.delete(letters)]
         self._journal.finish(deleted)
-        kept = {one.letter.message_id: one.letter for one in letters}
-        for message_id in deleted:
-            del kept[message_id]
         with self._lock:
+            self._kept.update({letter.message_id: letter for letter in letters})
+            for message_id in deleted:
+                del self._kept[message_id]
+            self._deleted += len(deleted)
             self._outcome.moved += sum(message_id not in self._owed for message_id in deleted)
-            self._kept.update(kept)
 
     def _leave(self, letters: list[Letter]) -> None:
         # A plain walk would receive again what it shows; it shows everything in its end.
@@ -340,12 +341,7 @@ class Moving:
         for chunk in unknown:
             if self._clock.now_ms() - chunk.begun_ms < LEASE_S * 500 and not self._cancel.is_set():
                 self._store(chunk)
-        if self._kept:
-            deleted = self._walk.delete(list(self._kept.values()))
-            self._journal.finish([letter.message_id for letter in deleted])
-            for letter in deleted:
-                del self._kept[letter.message_id]
-                self._outcome.moved += letter.message_id not in self._owed
+        self._delete(list(self._kept.values()))
 
     def _account(self, *, is_whole: bool) -> None:
         """What is still open: named, left, or kept for the next run."""
