@@ -21,7 +21,7 @@ from amply.errors import AmplyError
 KEPT_MS = 15 * 86_400_000
 FAILURES_MAX = 1_000_000
 KINDS_MAX = 10_000
-# Of one message or job so many are counted and told.
+# A history has so many at most.
 TOLD_MAX = 100
 
 # Characters. Records come from a queue that others may write to.
@@ -35,6 +35,8 @@ _FORMAT = 1
 _BUSY_TIMEOUT_S = 10
 _WAL_TRIES = 50
 _CACHE_KIB = 32_768
+# Records go to places all over the file: the log is folded into it after many of them.
+_WAL_PAGES = 8_000
 # More than one for each that comes, so that what is over does not pile up; few, so that a write stays short.
 _REMOVED_A_RECORD = 4
 
@@ -87,7 +89,7 @@ class Cause(Struct, frozen=True):
     - `kind`: the failure's fingerprint, 12 hex digits.
     - `worker`: Celery's name of it, or else its machine's, and its process id.
     - `is_last`: whether its worker gave the message up after it; if not, later runs ended without a word.
-    - `failures`: how many are known of this message, or if there is none of the job; `TOLD_MAX` is that many or more.
+    - `failures`: how many are known of this message, or if there is none of the job.
     """
 
     kind: str
@@ -138,10 +140,7 @@ class Failures:
                 return [None] * len(keys)
             # At one moment.
             connection.execute("BEGIN")
-            causes = [
-                _last(connection, "last_of_message", message_id) or _last(connection, "last_of_job", job_id)
-                for message_id, job_id in keys
-            ]
+            causes = [_cause(connection, message_id, job_id) for message_id, job_id in keys]
             connection.execute("COMMIT")
             return causes
 
@@ -236,15 +235,13 @@ def _key(id_: str | None) -> str | None:
     return _cut(id_, _ID_CHARS) if id_ else None
 
 
-def _last(connection: apsw.Connection, statement: str, id_: str | None) -> Cause | None:
-    if not id_:
-        return None
-    row: Any = connection.execute(_SQL[statement], {"id": _key(id_), "counted": TOLD_MAX}).fetchone()
+def _cause(connection: apsw.Connection, message_id: str, job_id: str | None) -> Cause | None:
+    row: Any = connection.execute(_SQL["last"], (f"m{_cut(message_id, _ID_CHARS)}",)).fetchone()
+    if row is None and job_id:
+        row = connection.execute(_SQL["last"], (f"j{_cut(job_id, _ID_CHARS)}",)).fetchone()
     if row is None:
         return None
-    kind, reason, exception, message, nodename, hostname, pid, *counts, is_last, failures = row
-    worker = f"{nodename or hostname} {pid}"
-    return Cause(kind, reason, exception, message, worker, *counts, bool(is_last), failures)
+    return Cause(*row[:8], is_last=bool(row[8]), failures=row[9])
 
 
 def _connect(path: Path) -> apsw.Connection:
@@ -269,6 +266,7 @@ def _prepare(connection: apsw.Connection, path: Path) -> None:
     # Once a record is kept, it is deleted from its queue.
     connection.pragma("synchronous", "FULL")
     connection.pragma("cache_size", -_CACHE_KIB)
+    connection.wal_autocheckpoint(_WAL_PAGES)
     found = connection.pragma("user_version")
     if found > _FORMAT:
         raise FailuresFault(

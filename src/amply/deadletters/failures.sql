@@ -24,9 +24,48 @@ CREATE TABLE IF NOT EXISTS failure (
 ) STRICT;
 
 -- The same record may come more than once.
-CREATE UNIQUE INDEX IF NOT EXISTS failure_by_message ON failure (message_id, receive_count, at_ms, job_id);
+CREATE UNIQUE INDEX IF NOT EXISTS failure_by_message ON failure (message_id, at_ms, receive_count, job_id);
 
 CREATE INDEX IF NOT EXISTS failure_by_job ON failure (job_id, at_ms);
+
+-- The last failure of each message (`of` is 'm' and its id) and of each job ('j' and its id), with what is wanted of it
+-- in one place: it is looked up for every dead letter there is.
+CREATE TABLE IF NOT EXISTS last (
+    of TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    exception TEXT NOT NULL,
+    message TEXT NOT NULL,
+    worker TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    receive_count INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    is_last INTEGER NOT NULL,
+    failures INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER IF NOT EXISTS failure_may_be_last AFTER INSERT ON failure
+BEGIN
+    UPDATE last SET failures = failures + 1 WHERE of IN ('m' || new.message_id, 'j' || new.job_id);
+    INSERT INTO last
+    SELECT
+        column1, new.seq, new.kind, new.reason, new.exception, new.message,
+        iif(new.nodename = '', new.hostname, new.nodename) || ' ' || new.pid,
+        new.attempt, new.receive_count, new.at_ms, new.again_in_s IS NULL, 1
+    FROM (VALUES ('m' || new.message_id), ('j' || new.job_id))
+    WHERE column1 NOT IN ('m', 'j')
+    ON CONFLICT (of) DO UPDATE SET
+        seq = excluded.seq, kind = excluded.kind, reason = excluded.reason, exception = excluded.exception,
+        message = excluded.message, worker = excluded.worker, attempt = excluded.attempt,
+        receive_count = excluded.receive_count, at_ms = excluded.at_ms, is_last = excluded.is_last
+    WHERE excluded.at_ms >= at_ms;
+END;
+
+CREATE TRIGGER IF NOT EXISTS last_may_be_gone AFTER DELETE ON failure
+BEGIN
+    DELETE FROM last WHERE of IN ('m' || old.message_id, 'j' || old.job_id) AND seq = old.seq;
+END;
 
 -- The traceback that the first failure of a kind came with.
 CREATE TABLE IF NOT EXISTS kind (
@@ -62,20 +101,9 @@ DELETE FROM kind WHERE last_ms < :before_ms;
 -- name: remove_kinds_above
 DELETE FROM kind WHERE kind IN (SELECT kind FROM kind ORDER BY last_ms DESC LIMIT -1 OFFSET :kept);
 
--- name: last_of_message
--- By SQS's count, for the workers' clocks may differ.
-SELECT
-    kind, reason, exception, message, nodename, hostname, pid, attempt, receive_count, at_ms,
-    again_in_s IS NULL,
-    (SELECT count(*) FROM (SELECT 1 FROM failure WHERE message_id = :id LIMIT :counted))
-FROM failure WHERE message_id = :id ORDER BY receive_count DESC, at_ms DESC LIMIT 1;
-
--- name: last_of_job
-SELECT
-    kind, reason, exception, message, nodename, hostname, pid, attempt, receive_count, at_ms,
-    again_in_s IS NULL,
-    (SELECT count(*) FROM (SELECT 1 FROM failure WHERE job_id = :id LIMIT :counted))
-FROM failure WHERE job_id = :id ORDER BY at_ms DESC LIMIT 1;
+-- name: last
+SELECT kind, reason, exception, message, worker, attempt, receive_count, at_ms, is_last, failures
+FROM last WHERE of = ?;
 
 -- name: history
 SELECT
@@ -83,7 +111,7 @@ SELECT
     coalesce((SELECT traceback FROM kind WHERE kind.kind = failure.kind), ''), again_in_s
 FROM failure
 WHERE seq IN (
-    SELECT seq FROM (SELECT seq FROM failure WHERE message_id = :message_id ORDER BY receive_count DESC LIMIT :most)
+    SELECT seq FROM (SELECT seq FROM failure WHERE message_id = :message_id ORDER BY at_ms DESC LIMIT :most)
     UNION
     SELECT seq FROM (SELECT seq FROM failure WHERE job_id = :job_id ORDER BY at_ms DESC LIMIT :most)
 )

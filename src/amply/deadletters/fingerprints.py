@@ -3,6 +3,7 @@
 A function of texts; must not know where they come from.
 """
 
+import functools
 import hashlib
 import re
 
@@ -13,8 +14,8 @@ _MESSAGE_CHARS = 200
 _FRAMES = 4
 
 # As Python's traceback module writes it; inside an exception group each line has a margin.
-_FRAME = re.compile(r'^[ |]*File "([^"\n]+)", line \d+, in (.+)$', re.MULTILINE)
-_PART_OF_GROUP = re.compile(r"^[ |]*\+-[+-]* \S+ -+$", re.MULTILINE)
+_FRAME = re.compile(r'[ |]*File "([^"]+)", line \d+, in (.+)')
+_PART_OF_GROUP = re.compile(r"[ |]*\+-[+-]* \S+ -+")
 
 # What changes from failure to failure. A quotation may have lost its end, for long messages are cut.
 _VALUE = re.compile(
@@ -58,11 +59,19 @@ def _without_values(message: str) -> str:
 
 def _frames(traceback: str) -> list[str]:
     """File and function, the innermost first. Each is told once, for recursion ends at any depth."""
-    last_part = _PART_OF_GROUP.split(traceback[-_TRACEBACK_READ:])[-1]
-    frames = [f"{_place(file)} {function}" for file, function in _FRAME.findall(last_part)]
-    return list(dict.fromkeys(reversed(frames)))[:_FRAMES]
+    frames: list[str] = []
+    for line in reversed(traceback[-_TRACEBACK_READ:].splitlines()):
+        if len(frames) == _FRAMES or _PART_OF_GROUP.fullmatch(line):
+            break
+        found = _FRAME.fullmatch(line)
+        if found:
+            frame = f"{_place(found[1])} {found[2]}"
+            if frame not in frames:
+                frames.append(frame)
+    return frames
 
 
+@functools.lru_cache(maxsize=1000)
 def _place(file: str) -> str:
     """The file and its folder: what is above them depends on the machine."""
     *folders, name = re.split(r"[\\/]", file)[-2:]

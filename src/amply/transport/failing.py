@@ -29,6 +29,7 @@ class Failure(Struct, frozen=True, omit_defaults=False):
     timestamp_ms: int
     hostname: str
     pid: int
+    nodename: str
     queue: str
     message_id: str
     id: str
@@ -80,13 +81,14 @@ def policy_of(delivery: Delivery, options: Options) -> BackoffPolicy:
     return by_task or options.queue_backoff.get(delivery.queue.name) or options.backoff
 
 
-def record(delivery: Delivery, cause: Cause, *, again_in_s: float | None, now_ms: int) -> Failure:
-    """The record of this failure."""
+def record(delivery: Delivery, cause: Cause, *, again_in_s: float | None, now_ms: int, nodename: str = "") -> Failure:
+    """The record of this failure, by the worker that Celery calls `nodename`."""
     return Failure(
         type="delivery-failed",
         timestamp_ms=now_ms,
         hostname=socket.gethostname(),
         pid=os.getpid(),
+        nodename=nodename,
         queue=delivery.queue.sqs_name,
         message_id=delivery.message_id,
         id=delivery.task_id,
@@ -96,6 +98,14 @@ def record(delivery: Delivery, cause: Cause, *, again_in_s: float | None, now_ms
         reason=cause.reason,
         exception=cause.exception[:_LONGEST_MESSAGE],
         message=cause.message[:_LONGEST_MESSAGE],
-        traceback=cause.traceback[-_LONGEST_TRACEBACK:],
+        traceback=_traceback(cause)[-_LONGEST_TRACEBACK:],
         again_in_s=again_in_s,
     )
+
+
+def _traceback(cause: Cause) -> str:
+    """With the exception's text cut where it comes last, or a long one would leave no room for the stack."""
+    told = cause.traceback.rstrip()
+    if len(cause.message) > _LONGEST_MESSAGE and told.endswith(cause.message.rstrip()):
+        return told[: len(told) - len(cause.message.rstrip())] + cause.message[:_LONGEST_MESSAGE]
+    return cause.traceback

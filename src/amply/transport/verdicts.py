@@ -31,7 +31,7 @@ TELEMETRY_RETENTION_S = "1209600"
 class Verdicts:
     """Verdicts of one connection. Thread-safe; its threads start with `start`.
 
-    `distrust` is called when a request found nobody: other requests may be lost as well.
+    `nodename` is what Celery calls the worker, "" where there is none. `distrust` is called when a request found nobody: other requests may be lost as well.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Verdicts:
         distrust: Callable[[], None],
     ) -> None:
         self.leases = Leases(clock, options.lease_seconds)
+        self.nodename = ""
         self._queues = queues
         self._options = options
         self._clock = clock
@@ -70,12 +71,12 @@ class Verdicts:
 
     def fail(self, delivery: Delivery, cause: Cause) -> None:
         """The job failed: it waits for its next run, or for SQS to move it to the dead letter queue."""
+        most = self.max_receive_count(delivery.queue)
         if self.leases.is_lost(delivery):
             logger.error("%s failed after its lease had run out: %s", delivery, cause.reason)
             self.leases.drop(delivery)
-            self._report(delivery, cause, None)
+            self._report(delivery, cause, None if failing.is_last(delivery, most) else 0.0)
             return
-        most = self.max_receive_count(delivery.queue)
         wait_s = failing.again_in_s(delivery, self._options, most, self._random)
         self._report(delivery, cause, wait_s)
         if wait_s is None:
@@ -172,7 +173,9 @@ class Verdicts:
 
     def _report(self, delivery: Delivery, cause: Cause, wait_s: float | None) -> None:
         if self._options.telemetry_queue is not None:
-            record = failing.record(delivery, cause, again_in_s=wait_s, now_ms=self._clock.now_ms())
+            record = failing.record(
+                delivery, cause, again_in_s=wait_s, now_ms=self._clock.now_ms(), nodename=self.nodename
+            )
             self.send_telemetry(record.to_json())
 
     def _settle(self, order: Order) -> None:

@@ -30,11 +30,12 @@ def install() -> None:
 
 
 def start(task: Any, app: Any, consumer: Any, **kwargs: Any) -> Any:
-    """Celery's own strategy; on the way the transport gets to know the worker's pool."""
+    """Celery's own strategy; on the way the transport gets to know the worker's pool and name."""
     transport = getattr(consumer.connection, "transport", None)
     intake = getattr(transport, "intake", None)
     if intake is not None:
         intake.concurrency = lambda: pool.size(consumer.pool)
+        intake.verdicts.nodename = str(consumer.hostname)
     return strategy.default(task, app, consumer, **kwargs)
 
 
