@@ -241,7 +241,8 @@ def _cause(connection: apsw.Connection, message_id: str, job_id: str | None) -> 
         row = connection.execute(_SQL["last"], (f"j{_cut(job_id, _ID_CHARS)}",)).fetchone()
     if row is None:
         return None
-    return Cause(*row[:8], is_last=bool(row[8]), failures=row[9])
+    kind, reason, exception, message, worker, attempt, receive_count, at_ms, is_last, failures = row
+    return Cause(kind, reason, exception, message, worker, attempt, receive_count, at_ms, bool(is_last), failures)
 
 
 def _connect(path: Path) -> apsw.Connection:

@@ -31,7 +31,8 @@ TELEMETRY_RETENTION_S = "1209600"
 class Verdicts:
     """Verdicts of one connection. Thread-safe; its threads start with `start`.
 
-    `nodename` is what Celery calls the worker, "" where there is none. `distrust` is called when a request found nobody: other requests may be lost as well.
+    `nodename` is what Celery calls the worker, "" where there is none.
+    `distrust` is called when a request found nobody: other requests may be lost as well.
     """
 
     def __init__(
