@@ -2,3 +2,8 @@
 
 Knows SQS's API and Celery's envelopes; must not know workers, the broker's insides, or the command line.
 """
+
+from amply.deadletters.dead_letter_queue import DeadLetterQueue
+from amply.deadletters.matching import Match
+
+__all__ = ["DeadLetterQueue", "Match"]

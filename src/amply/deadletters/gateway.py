@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import sleep
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, convert
+from msgspec.json import Decoder
 
-from amply.deadletters.letters import Letter, read_letter
+from amply.deadletters.letters import Letter, SqsMessage
 from amply.errors import AmplyError
 from amply.transport.client import SqsClient
 from amply.transport.endpoint import Endpoint
@@ -104,6 +105,15 @@ class Peeked(Struct, frozen=True):
     damaged: int
 
 
+class _Page(Struct, rename="pascal"):
+    messages: list[SqsMessage] = []
+    next_token: str | None = None
+    damaged: int = 0
+
+
+_decode_page = Decoder(_Page, strict=False).decode
+
+
 class Gateway:
     """SQS at one endpoint. For any number of threads."""
 
@@ -168,9 +178,8 @@ class Gateway:
             members["NextToken"] = token
         if token is None and not self._can_peek(members):
             return None
-        answer = self._ask("PeekMessages", members)
-        letters = [read_letter(message) for message in answer.get("Messages") or ()]
-        return Peeked(letters, answer.get("NextToken"), answer.get("Damaged", 0))
+        page = self._ask("PeekMessages", members, decode=_decode_page)
+        return Peeked([message.letter() for message in page.messages], page.next_token, page.damaged)
 
     def _can_peek(self, members: dict[str, Any]) -> bool:
         """Ask once whether there is such an action. Others say no in many ways, some by failing (HTTP 500, 501)."""
@@ -197,7 +206,7 @@ class Gateway:
             "MessageAttributeNames": ["All"],
         }
         answer = self._ask("ReceiveMessage", members, timeout_s=wait_s + _TIMEOUT_S)
-        return [read_letter(message) for message in answer.get("Messages") or ()]
+        return [message.letter() for message in convert(answer, _Page, strict=False).messages]
 
     def hide(self, queue: Queue, letters: Sequence[Letter], seconds: int) -> list[Letter]:
         """Hide letters for so long, 0 shows them; those that it worked for."""
@@ -250,22 +259,22 @@ class Gateway:
 
     # Asking
 
-    def _ask(self, action: str, members: dict[str, Any], *, timeout_s: float = _TIMEOUT_S) -> dict[str, Any]:
+    def _ask(self, action: str, members: dict[str, Any], **how: Any) -> Any:
         try:
-            return self._try(action, members, timeout_s=timeout_s)
+            return self._try(action, members, **how)
         except SqsFault as fault:
             raise self._explained(fault) from fault
         except Unreachable as error:
             raise self._unreachable(error) from error
 
-    def _try(self, action: str, members: dict[str, Any], *, timeout_s: float = _TIMEOUT_S) -> dict[str, Any]:
+    def _try(self, action: str, members: dict[str, Any], *, timeout_s: float = _TIMEOUT_S, **how: Any) -> Any:
         """Ask a few times if need be. Not for sends; a receive whose answer is lost hides its letters for its lease."""
         for attempt in range(_TRIES_MAX - 1):
             try:
-                return self._client.call(action, members, timeout_s=timeout_s)
+                return self._client.call(action, members, timeout_s=timeout_s, **how)
             except (Transient, Unreachable):
                 self._pause(_FIRST_PAUSE_S * 2**attempt)
-        return self._client.call(action, members, timeout_s=timeout_s)
+        return self._client.call(action, members, timeout_s=timeout_s, **how)
 
     def _explained(self, fault: SqsFault) -> AmplyError:
         if _is_missing(fault):

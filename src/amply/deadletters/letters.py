@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 # The queue that a letter came from, where SQS itself does not know: it was put back from an archive.
 SOURCE = "AmplySource"
@@ -42,29 +42,46 @@ class Letter(Struct, frozen=True, kw_only=True):
         return self.sent_ms + retention_s * 1000
 
 
-def read_letter(message: dict[str, Any]) -> Letter:
-    """A letter from a member of `Messages`, of ReceiveMessage with all attributes or of PeekMessages."""
-    system = message.get("Attributes") or {}
-    attributes = message.get("MessageAttributes") or {}
-    first_received_ms = system.get("ApproximateFirstReceiveTimestamp")
-    return Letter(
-        message_id=message["MessageId"],
-        body=message["Body"],
-        handle=message.get("ReceiptHandle") or "",
-        attributes=attributes,
-        sent_ms=int(system.get("SentTimestamp", 0)),
-        receive_count=int(system.get("ApproximateReceiveCount", 0)),
-        first_received_ms=None if first_received_ms is None else int(first_received_ms),
-        visible_ms=message.get("VisibleTimestamp"),
-        source=_source(system, attributes),
-        group_id=system.get("MessageGroupId"),
-        deduplication_id=system.get("MessageDeduplicationId"),
-        trace_header=system.get("AWSTraceHeader"),
-    )
+class _SystemAttributes(Struct, rename="pascal"):
+    sent_timestamp: int = 0
+    approximate_receive_count: int = 0
+    approximate_first_receive_timestamp: int | None = None
+    dead_letter_queue_source_arn: str | None = None
+    message_group_id: str | None = None
+    message_deduplication_id: str | None = None
+    trace_header: str | None = field(name="AWSTraceHeader", default=None)
 
 
-def _source(system: dict[str, str], attributes: dict[str, dict[str, str]]) -> str | None:
-    arn = system.get("DeadLetterQueueSourceArn")
-    if arn is None and SOURCE in attributes:
-        return attributes[SOURCE].get("StringValue")
-    return arn and arn.rpartition(":")[2]
+class SqsMessage(Struct, rename="pascal"):
+    """A member of `Messages`: of ReceiveMessage with all attributes, or of PeekMessages. Numbers may come as texts."""
+
+    message_id: str
+    body: str
+    receipt_handle: str = ""
+    attributes: _SystemAttributes = field(default_factory=_SystemAttributes)
+    message_attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    visible_timestamp: int | None = None
+
+    def letter(self) -> Letter:
+        """The letter that it is."""
+        system = self.attributes
+        return Letter(
+            message_id=self.message_id,
+            body=self.body,
+            handle=self.receipt_handle,
+            attributes=self.message_attributes,
+            sent_ms=system.sent_timestamp,
+            receive_count=system.approximate_receive_count,
+            first_received_ms=system.approximate_first_receive_timestamp,
+            visible_ms=self.visible_timestamp,
+            source=self._source(),
+            group_id=system.message_group_id,
+            deduplication_id=system.message_deduplication_id,
+            trace_header=system.trace_header,
+        )
+
+    def _source(self) -> str | None:
+        arn = self.attributes.dead_letter_queue_source_arn
+        if arn is not None:
+            return arn.rpartition(":")[2]
+        return self.message_attributes[SOURCE].get("StringValue") if SOURCE in self.message_attributes else None

@@ -8,6 +8,7 @@ each group.
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import IO, Protocol, Self
@@ -72,18 +73,19 @@ class _Looking:
         """Nothing was touched."""
 
     def pages(self) -> Iterator[list[Letter]]:
-        page = self._first
-        while True:
-            self.seen += len(page.letters)
-            self.damaged += page.damaged
-            if page.letters:
-                yield page.letters
-            if page.token is None:
-                return
-            following = self._gateway.peek(self._queue, page.token, with_handles=self._takes)
-            if following is None:
-                return
-            page = following
+        # The next page is fetched while this one is looked at: half of a look at many letters is waiting.
+        with ThreadPoolExecutor(1, "amply-looking") as ahead:
+            page: Peeked | None = self._first
+            while page is not None:
+                coming = None if page.token is None else ahead.submit(self._peek, page.token)
+                self.seen += len(page.letters)
+                self.damaged += page.damaged
+                if page.letters:
+                    yield page.letters
+                page = None if coming is None else coming.result()
+
+    def _peek(self, token: str) -> Peeked | None:
+        return self._gateway.peek(self._queue, token, with_handles=self._takes)
 
     def take(self, letters: Sequence[Letter]) -> list[Letter]:
         return self._gateway.hide(self._queue, letters, LEASE_S)

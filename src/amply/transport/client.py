@@ -59,8 +59,11 @@ class SqsClient:
         *,
         timeout_s: float = 10.0,
         connection: Connection | None = None,
-    ) -> dict[str, Any]:
+        decode: Callable[[bytes], Any] = _decode,
+    ) -> Any:
         """Ask for an action and return the answer's members, both as the SQS API Reference has them.
+
+        `decode` makes something else of the answer's JSON; only for actions that neither send nor receive.
 
         Bytes go out as base64; binary values come back as the base64 text that SQS sends. The whole call ends within
         `timeout_s` seconds: give a ReceiveMessage more than its WaitTimeSeconds. It goes over `connection` if one is
@@ -86,7 +89,7 @@ class SqsClient:
                 self._endpoint.credentials.renew()
             raise fault
         try:
-            answer = _decode(response.body) if response.body else {}
+            answer = decode(response.body or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unreachable(f"{self._endpoint.url}: the answer to {action} is not JSON") from error
         if damaged := _damaged(action, members, answer):
