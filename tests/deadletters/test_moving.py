@@ -86,12 +86,34 @@ def test_a_run_killed_at_any_step_loses_nothing_and_names_what_it_doubles(tmp_pa
         folder = tmp_path / str(steps)
         assert run(sqs, folder, life=Life(steps), power_cut=power_cut) is None
         assert doubled(sqs) <= set(map(str, range(LETTERS)))
-        named = settled_down(sqs, folder)
+        named = numbers(run(sqs, folder))
+        if peeks and not power_cut:
+            assert sqs.bodies("dead") == [], "nothing that the killed run had taken stays hidden"
+        sqs.clock.advance(301)
+        named |= settled_down(sqs, folder)
         was_unsure = was_unsure or bool(named)
         assert doubled(sqs) <= named, f"killed after {whole.taken[:steps][-1:]}"
         assert sqs.bodies("dead") == []
         assert not list((folder / "redrives").glob("*.jsonl")), "and nothing is left to resume"
     assert was_unsure
+
+
+@pytest.mark.parametrize(("is_fifo", "peeks"), KINDS)
+def test_what_somebody_else_received_after_a_kill_is_not_sent_again(tmp_path, is_fifo, peeks):
+    whole = Life()
+    run(dead_letters(is_fifo, peeks), tmp_path / "whole", life=whole)
+    for steps in range(len(whole.taken)):
+        sqs = dead_letters(is_fifo, peeks)
+        folder = tmp_path / str(steps)
+        run(sqs, folder, life=Life(steps))
+        sqs.clock.advance(301)
+        gateway = PretendGateway(sqs)
+        while gateway.receive(gateway.queue(f"dead{sqs.suffix}"), 60, 0):
+            pass
+        sqs.clock.advance(61)
+        named = settled_down(sqs, folder)
+        assert doubled(sqs) <= named, f"killed after {whole.taken[:steps][-1:]}"
+        assert sqs.bodies("dead") == []
 
 
 @pytest.mark.parametrize(("is_fifo", "peeks"), KINDS)

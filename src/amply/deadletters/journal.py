@@ -97,6 +97,7 @@ class Journal:
             self._lines = Lines(self._path)
             for number, line in enumerate(self._lines.read(), 1):
                 self._replay(line, number)
+            self._lines.cut()
         except BaseException:
             self._lock.release()
             raise

@@ -17,7 +17,7 @@ _READ_BYTES = 1 << 20
 class Lines:
     """A file of lines at `path`, made if it is missing. One process at a time, any of its threads after another.
 
-    A last line without its end, which a kill can leave, is not there. AmplyError if the file cannot be used.
+    `tail` is what follows the last whole line: a kill can leave a part of one. AmplyError if the file cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,6 +27,7 @@ class Lines:
         except OSError as error:
             raise unusable(path, error) from error
         self.size_bytes = 0
+        self.tail = b""
 
     def read(self) -> Iterator[bytes]:
         """The whole lines, without their ends. To be read to the end before anything is appended."""
@@ -34,10 +35,16 @@ class Lines:
         with os.fdopen(os.dup(self._file), "rb", _READ_BYTES) as file:
             file.seek(0)
             for line in file:
-                if line.endswith(b"\n"):
-                    self.size_bytes += len(line)
-                    yield line[:-1]
+                if not line.endswith(b"\n"):
+                    self.tail = line
+                    return
+                self.size_bytes += len(line)
+                yield line[:-1]
+
+    def cut(self) -> None:
+        """Take the tail off."""
         os.ftruncate(self._file, self.size_bytes)
+        self.tail = b""
 
     def append(self, lines: bytes) -> None:
         """Add lines, each with its end. If that fails nothing is added."""
@@ -49,6 +56,10 @@ class Lines:
             os.ftruncate(self._file, self.size_bytes)
             raise unusable(self.path, error) from error
         self.size_bytes += len(lines)
+
+    def fileno(self) -> int:
+        """The file's descriptor."""
+        return self._file
 
     def sync(self) -> None:
         """Return when everything that was added is on the disk."""

@@ -40,7 +40,9 @@ _NOT_MEANT = Stays("it is not meant")
 
 
 class Target(Protocol):
-    """Where letters go."""
+    """Where letters go. `may_double`: what is stored twice is there twice."""
+
+    may_double: bool
 
     def of(self, one: Found) -> str | Stays:
         """The name of the place that a letter goes to."""
@@ -356,8 +358,9 @@ class Moving:
             # What an earlier run had sent, and nobody met, is gone.
             journal.finish([message_id for message_id in journal.of("sent") if message_id not in self._kept])
         outcome.waiting = len(journal.of("sent"))
-        outcome.doubtful = len(journal.doubtful)
-        outcome.possible_duplicates = list(journal.doubtful.items())[:NAMED_MAX]
+        if self._target.may_double:
+            outcome.doubtful = len(journal.doubtful)
+            outcome.possible_duplicates = list(journal.doubtful.items())[:NAMED_MAX]
         outcome.is_cancelled = self._cancel.is_set()
 
 

@@ -25,6 +25,8 @@ ATTRIBUTES_MAX = 10
 # A character is four bytes of UTF-8 at most: shorter bodies need not be measured.
 _SURELY_FITS_CHARS = BATCH_BYTES_MAX // 8
 _COUNT_DIGITS_MAX = 9
+# What SQS takes is XML's characters (same page).
+_ILLEGAL = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 
 
 class Redriving:
@@ -36,6 +38,8 @@ class Redriving:
 
     NotFoundError if there is no queue `to`, RefusedError if it is the dead letter queue itself.
     """
+
+    may_double = True
 
     def __init__(
         self,
@@ -133,6 +137,17 @@ def redriven(letter: Letter, origin: str, now_ms: int, *, is_fifo: bool, body: s
         if not marks or _fits(message):
             return message
         del marks[next(iter(marks))]
+
+
+def refusal(body: str) -> str | None:
+    """Why SQS would not take a body, whatever its queue; None if it would."""
+    if not body:
+        return "it is empty"
+    illegal = _ILLEGAL.search(body)
+    if illegal is not None:
+        return f"SQS takes no character U+{ord(illegal[0]):04X} (at {illegal.start()})"
+    size_bytes = len(body.encode())
+    return f"it has {size_bytes} bytes, SQS takes {BATCH_BYTES_MAX}" if size_bytes > BATCH_BYTES_MAX else None
 
 
 def _times(letter: Letter) -> int:
