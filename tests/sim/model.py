@@ -211,13 +211,10 @@ class Model:
         assert list(told) == kept, "a look told something else than there is"
 
     def _looked(self, queue: str, name: str, known: Known, now_ms: int) -> Looked:
-        visible_ms: int | None = None
-        if self.is_in_flight(known, now_ms) or (self.is_delayed(queue, known, now_ms) and not is_fifo(queue)):
-            visible_ms = known.visible_ms
-        elif self.is_delayed(queue, known, now_ms):
-            sent_ms = -(-known.sent_ms // DELAY_STEP_MS) * DELAY_STEP_MS
-            visible_ms = sent_ms + self.queues[queue].delay_s * 1000
-        return Looked(name, *known[:2], *known[3:8], visible_ms)
+        visible_ms = known.visible_ms
+        if is_fifo(queue) and self.fifo.kept_back(queue, now_ms)(known):  # if it is in flight, once that has ended
+            visible_ms = max(visible_ms, self.visible_ms(known.sent_ms, self.queues[queue].delay_s))
+        return Looked(name, *known[:2], *known[3:8], visible_ms if visible_ms > now_ms else None)
 
     def judge_claim(self, name: str, queue: str, receipt: tuple[int, int], timeout_s: int, now_ms: int) -> str | None:
         """Take a message that was looked at, or show it again; the fault's code if that must be refused."""

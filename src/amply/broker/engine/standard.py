@@ -260,7 +260,8 @@ class StandardQueue(Queue):
         window = self.window
         cursor = window.quiet
         if cursor is None or not cursor.is_reading:
-            cursor = Cursor(read.after)  # nobody is noisy any more; what was found is ready all the same
+            # Nobody is noisy any more, and there may be no room: the other cursor comes to what was found here.
+            cursor, messages = Cursor(read.after), []
         has_seen_all = self._take_from_disk(read, cursor, messages, damaged, read_to)
         if has_seen_all and is_last and cursor is window.quiet:
             window.quiet = None
