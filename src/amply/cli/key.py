@@ -15,16 +15,13 @@ from amply import settings
 from amply.broker.auth.keys import Key, KeyRing
 from amply.broker.auth.secret import Secret
 from amply.broker.server import audit
-from amply.cli import output
+from amply.cli import output, times
 from amply.cli.broker_access import KEYS_NAME, policies_of
 from amply.clock import wall_ms
 from amply.errors import AmplyError
 from amply.ids import secret
 from amply.topology.load import PACKAGED, load
 
-_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_PERIOD = re.compile(r"([1-9][0-9]{0,6})([smhd])")
-_PERIOD_S_MAX = 365 * 86_400
 # What AWS allows for the name of a role's session.
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{2,64}")
 
@@ -37,17 +34,6 @@ class NotFoundError(AmplyError):
     """There is no such role or key."""
 
     exit_code = 3
-
-
-def _seconds(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    """From `90s`, `30m`, `12h` or `7d`."""
-    if text is None:
-        return None
-    match = _PERIOD.fullmatch(text)
-    seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
-    if not 0 < seconds <= _PERIOD_S_MAX:
-        raise click.BadParameter(f"{text!r} is no time like 30m, 12h or 7d, up to 365d.", context, parameter)
-    return seconds
 
 
 @click.group()
@@ -67,7 +53,7 @@ def key() -> None:
     "--for",
     "period_s",
     metavar="TIME",
-    callback=_seconds,
+    callback=times.read_period,
     help="End after a time like 30m, 12h or 7d. Comes with a session token.",
 )
 @_DATA

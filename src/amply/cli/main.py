@@ -22,6 +22,7 @@ COMMANDS = {
     "workers": "Start, watch and restart the worker services of the topology.",
     "job": "Send jobs to their queues.",
     "status": "Show the queues and what waits in them.",
+    "dlq": "See dead letters and why they died, and bring them back.",
     "doctor": "Check what is declared and what is there, and say how to mend it.",
     "checkpoint": "Check the hash chain that seals the donations.",
     "key": "Create, list and revoke the access keys of the broker.",

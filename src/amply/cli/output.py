@@ -6,7 +6,7 @@ Text that comes from outside (a queue's name, a task's arguments, an error) is m
 import json
 import sys
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -30,6 +30,22 @@ def safe(text: str) -> str:
     )
 
 
+def brief(text: str, chars: int) -> str:
+    """The beginning of a text, and that it goes on; whatever it holds, it may be as long as a message."""
+    return text if len(text) <= chars else f"{text[: chars - 1]}…"
+
+
+def count(number: int) -> str:
+    """A number for people: `1 234`."""
+    return f"{number:,}".replace(",", " ")
+
+
+class Alarm(str):
+    """A cell of a table that is to be noticed."""
+
+    __slots__ = ()
+
+
 def say(text: str) -> None:
     """Tell a person something, on stderr."""
     click.echo("\n".join(safe(line) for line in text.split("\n")), err=True)
@@ -48,12 +64,27 @@ def write_json(data: object) -> None:
     click.echo(json.dumps(data, indent=2))
 
 
-def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write rows to stdout: a drawn table on a terminal, else one line a row with tabs between the cells."""
+def write_text(text: str, *, indent: str = "", lines: int | None = None) -> None:
+    """Write a text of several lines to stdout, each of them safe; at most so many, and how many more there are."""
+    told = text.replace("\r\n", "\n").replace("\t", "    ").split("\n")
+    shown = told[:lines]
+    for line in shown:
+        click.echo(indent + safe(line))
+    if len(shown) < len(told):
+        click.echo(f"{indent}… {count(len(told) - len(shown))} lines more")
+
+
+def write_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, whole: Collection[str] = ()
+) -> None:
+    """Write rows to stdout: a drawn table on a terminal, else one line a row with tabs between the cells.
+
+    The cells of the columns `whole` are not broken into lines; an `Alarm` is red.
+    """
     cells = [[safe("" if cell is None else str(cell)) for cell in row] for row in rows]
     if not sys.stdout.isatty():
-        for row in (columns, *cells):
-            click.echo("\t".join(row))
+        for line in (columns, *cells):
+            click.echo("\t".join(line))
         return
     from rich.console import Console
     from rich.table import Table
@@ -61,9 +92,10 @@ def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
     table = Table(title=title, title_justify="left")
     for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_column(column, overflow="fold", no_wrap=column in whole)
+    for row, shown in zip(rows, cells, strict=True):
+        styles = ("bold red" if isinstance(cell, Alarm) else "" for cell in row)
+        table.add_row(*(Text(cell, style=style) for cell, style in zip(shown, styles, strict=True)))
     Console().print(table)  # leaves out colour when NO_COLOR is set
 
 

@@ -1,0 +1,212 @@
+"""`amply dlq show` and what hostile letters do to every command that looks: nothing."""
+
+import base64
+import json
+import pickle
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from graveyards import DLQ, REPORT, celery_body
+
+STEERS = "\x1b]0;owned\x07\x1b[2J\x9b31m"
+DECEIVES = "user\u202egnp.exe\u2066\u200b"
+HOSTILE_TASK = f"evil{STEERS}{DECEIVES}\n\t"
+HOSTILE = {
+    "escapes in a job": celery_body(HOSTILE_TASK, [STEERS, DECEIVES], {HOSTILE_TASK: STEERS}, job_id=STEERS),
+    "escapes in text": celery_body(HOSTILE_TASK, [STEERS, DECEIVES], form="text"),
+    "stock base64": celery_body(HOSTILE_TASK, [STEERS], form="stock"),
+    "bidi in a raw body": f"no job {DECEIVES} \x9b31m \u2028 next",
+    "lone surrogates": '{"body": "W1tdLHt9LHt9XQ==", "headers": {"task": "\\ud800x", "id": "\\udfff"}}',
+    "surrogates in arguments": celery_body("t", ["\ud800"], {"\udfff": "\ud800"}, form="text"),
+    "not a job": '{"event": "order.created", "id": 7}',
+    "no JSON": "<xml/>",
+    "broken base64": "eyJib2R5IjogImV5",
+    "binary": base64.b64encode(bytes(range(256))).decode(),
+    "pickle": json.dumps(
+        {
+            "body": base64.b64encode(pickle.dumps([[1], {}, {}])).decode(),
+            "content-type": "application/x-python-serialize",
+            "content-encoding": "binary",
+            "headers": {"task": "pickled", "id": "p-1", "argsrepr": f"[{STEERS}]"},
+            "properties": {"body_encoding": "base64"},
+        }
+    ),
+    "no numbers": celery_body("numbers", [float("nan"), float("inf")]),
+    "values without a JSON type": celery_body("typed", [{"__type__": "datetime", "__value__": "2026-01-01T00:00:00"}]),
+    "huge": "x" * 1_040_000,
+    "huge job": celery_body("huge", ["y" * 400_000]),
+    "huge names": celery_body("t" * 300_000, job_id="i" * 300_000),
+    "many lines": "\n" * 100_000,
+}
+
+
+@pytest.fixture(params=HOSTILE, ids=str)
+def hostile(request, graveyard):
+    """A letter that wants to do harm, with a cause that does too; its id."""
+    message_id = graveyard.send(
+        HOSTILE[request.param],
+        MessageAttributes={
+            "AmplySource": {"DataType": "String", "StringValue": f"q{DECEIVES}"},
+            "blob": {"DataType": "Binary", "BinaryValue": bytes(range(256))},
+        },
+    )
+    texts = {name: f"{STEERS}{DECEIVES}\n{name}" for name in ("exception", "message", "traceback", "nodename", "task")}
+    graveyard.fail(message_id, **texts)
+    return message_id
+
+
+def unsafe(text):
+    """Characters that could steer a terminal or deceive a reader, but for the ends of lines."""
+    return {
+        character
+        for character in text
+        if character not in "\n\t" and unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    }
+
+
+@pytest.mark.parametrize("command", [["ls"], ["groups"], ["groups", "--tracebacks"], ["show"]], ids=" ".join)
+def test_a_hostile_letter_is_shown_safely_and_briefly(command, hostile, amply):
+    code, out, err = amply(*command, *([hostile] if command == ["show"] else []))
+    assert code == 0, err
+    assert unsafe(out + err) == set()
+    assert "\\x1b]0;owned\\x07" in out
+    assert "user\\u202egnp.exe" in out
+    assert len(out) < 60_000
+    if command in (["ls"], ["groups"]):
+        assert len(out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("command", [["ls"], ["groups", "--tracebacks"], ["show"]], ids=" ".join)
+def test_a_hostile_letter_is_sound_ascii_json(command, hostile, amply):
+    code, out, err = amply(*command, *([hostile] if command == ["show"] else []), "--json")
+    assert (code, out.isascii(), unsafe(out)) == (0, True, set()), err
+
+    def refuse(constant):
+        raise ValueError(constant)
+
+    assert json.loads(out, parse_constant=refuse)["version"] == 1
+
+
+def test_hostile_letters_are_shown_safely_on_a_terminal(graveyard, on_terminal):
+    sent = {name: graveyard.send(body) for name, body in HOSTILE.items()}
+    for message_id in sent.values():
+        graveyard.fail(message_id, STEERS, DECEIVES, traceback=f"{STEERS}\n{DECEIVES}\n", nodename=STEERS)
+    shown = ["escapes in a job", "bidi in a raw body", "surrogates in arguments", "huge"]
+    for command in (["ls"], ["groups", "--tracebacks"], *(["show", sent[name]] for name in shown)):
+        code, screen = on_terminal(*command)
+        assert code == 0, screen
+        assert "\x1b]0" not in screen
+        assert "\x1b[2J" not in screen
+        assert "\x9b" not in screen
+        assert not unsafe(screen) & set("\u202e\u2066\u200b\u2028\x07")
+
+
+@pytest.mark.parametrize("name", ["escapes in a job", "bidi in a raw body", "lone surrogates", "binary", "huge"])
+def test_the_body_is_written_as_it_is_to_a_file_and_safely_to_a_terminal(name, graveyard, amply, start, on_terminal):
+    message_id = graveyard.send(HOSTILE[name])
+    process = start("show", message_id, "--body", stdout=-1, stderr=-1)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, HOSTILE[name].encode()), err
+    if name in {"bidi in a raw body", "escapes in a job"}:
+        code, screen = on_terminal("show", message_id, "--body")
+        assert code == 0
+        assert not unsafe(screen.replace("\r", ""))
+
+
+@pytest.fixture
+def letter(graveyard):
+    """A report that failed three times, with attributes; its id."""
+    message_id = graveyard.die(
+        celery_body(args=["org-1"], kwargs={"month": "ü"}, job_id="job-1"),
+        MessageAttributes={"tenant": {"DataType": "String", "StringValue": "acme"}},
+        MessageSystemAttributes={"AWSTraceHeader": {"DataType": "String", "StringValue": "Root=1-5759e988"}},
+    )
+    for attempt in (1, 2, 3):
+        graveyard.fail(
+            message_id,
+            "KeyError",
+            f"'org-{attempt}'",
+            attempt=attempt,
+            timestamp_ms=1_750_000_000_000 + attempt * 1000,
+            again_in_s=None if attempt == 3 else 90.5,
+            nodename="celery@worker-1",
+        )
+    return message_id
+
+
+def test_all_of_a_letter_is_shown(letter, amply):
+    code, out, err = amply("show", letter)
+    assert (code, err) == (0, "")
+    for text in (
+        f"  Id: {letter}\n",
+        f"  Task: {REPORT}\n  Id: job-1\n",
+        '  Arguments: ["org-1"]\n  Keyword arguments: {"month": "ü"}\n',
+        "  From: amply-celery-low\n",
+        "  Reason: raised\n  Error: KeyError: 'org-3'\n  Run: 3\n  Worker: celery@worker-1 77\n",
+        "  When: 2025-06-15 15:06:43 UTC\n",
+        '      File "/app/jobs.py", line 3, in run\n',
+        "1\t2025-06-15 15:06:41 UTC\tcelery@worker-1 77\tKeyError: 'org-1'\t1m\n",
+        "3\t2025-06-15 15:06:43 UTC\tcelery@worker-1 77\tKeyError: 'org-3'\t\n",
+        "  Receives: ",
+        "(in 13d)\n",
+        "  tenant: String acme\n",
+        "  AWSTraceHeader: Root=1-5759e988\n",
+        '\n  {"body":"',
+    ):
+        assert text in out, text
+
+
+def test_all_of_a_letter_is_there_for_programs(letter, graveyard, amply_json):
+    told = amply_json("show", letter)
+    assert (told["id"], told["queue"], told["job_id"], told["source"]) == (letter, DLQ, "job-1", "amply-celery-low")
+    assert (told["job"]["args"], told["job"]["kwargs"], told["unreadable"]) == (["org-1"], {"month": "ü"}, None)
+    assert (told["exception"], told["attempt"], told["error"]) == ("KeyError", 3, "KeyError: 'org-3'")
+    assert 'File "/app/jobs.py"' in told["traceback"]
+    assert [run["attempt"] for run in told["history"]] == [1, 2, 3]
+    assert told["history"][0]["again_in_s"] == 90.5
+    assert told["attributes"] == {"tenant": {"DataType": "String", "StringValue": "acme"}}
+    assert told["trace_header"] == "Root=1-5759e988"
+    assert told["expires_ms"] - told["sent_ms"] == 14 * 86_400_000
+    assert json.loads(told["body"])["headers"]["task"] == REPORT
+
+
+def test_a_letter_is_found_by_its_job_and_by_the_beginning_of_its_id(letter, amply_json):
+    assert amply_json("show", "job-1")["id"] == letter
+    assert amply_json("show", letter[:8])["id"] == letter
+
+
+def test_a_letter_that_is_not_there_ends_with_3(letter, amply):
+    code, out, err = amply("show", "nobody-knows-me")
+    assert (code, out) == (3, "")
+    assert "there is no letter nobody-knows-me in amply-celery-dlq" in err
+
+
+def test_what_is_no_job_says_why_and_shows_its_body(graveyard, amply, amply_json):
+    message_id = graveyard.send('{"event": "order.created"}')
+    _, out, _ = amply("show", message_id)
+    assert "Not a Celery job: " in out
+    assert '  {"event": "order.created"}\n' in out
+    told = amply_json("show", message_id)
+    assert (told["task"], told["job"]["args"], told["body"]) == (None, None, '{"event": "order.created"}')
+    assert told["unreadable"]
+
+
+def test_arguments_that_only_a_worker_can_read_are_shown_as_the_sender_wrote_them(graveyard, amply):
+    message_id = graveyard.send(HOSTILE["pickle"])
+    _, out, _ = amply("show", message_id)
+    assert "  Arguments: the content is not application/json\n" in out
+    assert "  As its sender wrote them: [\\x1b]0;owned" in out
+
+
+def test_values_without_a_json_type_are_in_kombu_s_marks_and_no_number_is_a_text(graveyard, amply_json):
+    typed = amply_json("show", graveyard.send(HOSTILE["values without a JSON type"]))
+    assert typed["job"]["args"] == [{"__type__": "datetime", "__value__": "2026-01-01T00:00:00"}]
+    assert amply_json("show", graveyard.send(HOSTILE["no numbers"]))["job"]["args"] == ["NaN", "Infinity"]
+
+
+def test_the_body_and_json_are_not_asked_for_at_once(amply):
+    assert amply("show", "x", "--body", "--json")[0] == 2
