@@ -23,6 +23,7 @@ _VALUE = re.compile(
       (?<!\w) ' (?: \\. | [^'\\] )* (?: '(?!\w) | \Z )
     | (?<!\w) " (?: \\. | [^"\\] )* (?: "(?!\w) | \Z )
     | ` [^`]* ` | “ [^”]* ” | « [^»]* »
+    | \( \d+ [ ] sub-exceptions? \)
     | (?<!\w) \w+ :// [^\s,;)\]}'"]+                                     # a URL
     | (?<![\w.+-]) [\w.+-]+ @ [\w.-]+                                    # an e-mail address, a worker
     | (?<![\w/]) / [^\s,;)\]}'"]+                                        # a path
@@ -36,8 +37,8 @@ _VALUE = re.compile(
     re.VERBOSE,
 )
 _PLACEHOLDER = "#"
-# A list of three values is like one of four.
-_VALUES_IN_A_ROW = re.compile(r"#(?:\W+#)+")
+# A list of three values is like one of four, and like a single one.
+_VALUES_IN_A_ROW = re.compile(r"[\[({<]*#(?:\W+#)*[\])}>]*")
 # A folder that is another one with each release or run.
 _CHANGING_FOLDER = re.compile(r"tmp\w+|[\d._-]{4,}|[0-9a-f-]{8,}")
 
@@ -61,7 +62,7 @@ def _frames(traceback: str) -> list[str]:
     """File and function, the innermost first. Each is told once, for recursion ends at any depth."""
     frames: list[str] = []
     for line in reversed(traceback[-_TRACEBACK_READ:].splitlines()):
-        if len(frames) == _FRAMES or _PART_OF_GROUP.fullmatch(line):
+        if len(frames) == _FRAMES or (frames and _PART_OF_GROUP.fullmatch(line)):
             break
         found = _FRAME.fullmatch(line)
         if found:
@@ -75,4 +76,5 @@ def _frames(traceback: str) -> list[str]:
 def _place(file: str) -> str:
     """The file and its folder: what is above them depends on the machine."""
     *folders, name = re.split(r"[\\/]", file)[-2:]
-    return "/".join([*(_CHANGING_FOLDER.sub(_PLACEHOLDER, folder) for folder in folders), name])
+    folders = [_PLACEHOLDER if _CHANGING_FOLDER.fullmatch(folder) else folder for folder in folders]
+    return "/".join([*folders, name])
