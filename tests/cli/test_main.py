@@ -120,3 +120,29 @@ def test_a_table_for_a_person_is_drawn_and_takes_no_markup(capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "[bold]x[/bold]" in out
     assert "Queues" in out
+
+
+def test_a_cell_that_is_an_alarm_is_red_on_a_terminal_and_a_column_may_stay_whole(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "30")
+    output.write_table("T", ("Id", "Text"), [("x" * 20, output.Alarm("!5h " + "y" * 40))], whole={"Id"})
+    out = capsys.readouterr().out
+    assert "x" * 20 in out
+    assert "\x1b[1;31m" in out
+    assert "y" * 40 not in out
+
+
+def test_a_text_is_written_line_by_line_safely_and_no_longer_than_asked(capsys):
+    output.write_text("a\x1b[2J\r\n\tb\nc\nd", indent="  ", lines=2)
+    assert capsys.readouterr().out == "  a\\x1b[2J\n      b\n  … 2 lines more\n"
+
+
+@pytest.mark.parametrize(("text", "shown"), [("abc", "abc"), ("abcd", "ab…"), ("", "")])
+def test_a_long_text_is_cut_where_it_must_be_short(text, shown):
+    assert output.brief(text, 3) == shown
+
+
+def test_numbers_are_told_in_groups_of_three():
+    assert [output.count(number) for number in (7, 1234, 1_000_000)] == ["7", "1 234", "1 000 000"]
