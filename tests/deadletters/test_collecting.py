@@ -150,14 +150,14 @@ class Killed(Gateway):
         os.kill(os.getpid(), signal.SIGKILL)
 
 endpoint = resolve(endpoint_url=sys.argv[1], region="eu-central-1", userid="test", password="test")
-collect(Killed(endpoint), "telemetry", Failures(Path(sys.argv[2])), now_ms=1, limit_s=60.0)
+collect(Killed(endpoint), "telemetry", Failures(Path(sys.argv[2])), now_ms=int(sys.argv[3]), limit_s=60.0)
 """
 
 
 def test_a_kill_between_keeping_and_deleting_only_repeats(make_place, broker, path, failures):
     place = with_telemetry(make_place("embedded"))
     tell(place, *(text(failure(number)) for number in range(10)))
-    ran = subprocess.run([sys.executable, "-c", KILLED, place.url, str(path)], check=False)
+    ran = subprocess.run([sys.executable, "-c", KILLED, place.url, str(path), str(NOW_MS)], check=False)
     assert ran.returncode == -9
     assert failures.counts()[0] == 10
     broker.advance(60)
