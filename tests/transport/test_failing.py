@@ -99,3 +99,15 @@ def test_the_record_of_a_failure_names_the_job_and_its_cause():
 
 def test_the_record_of_the_last_failure_has_no_next_run():
     assert json.loads(record(delivery(5), Cause("raised"), again_in_s=None, now_ms=0).to_json())["again_in_s"] is None
+
+
+def test_the_record_names_the_worker_as_celery_does():
+    told = json.loads(record(delivery(), Cause("raised"), again_in_s=1, now_ms=0, nodename="high@here").to_json())
+    assert told["nodename"] == "high@here"
+
+
+def test_a_long_message_leaves_the_stack_its_room():
+    text = "no " + "x" * 5000
+    cause = Cause("raised", "ValueError", text, f"Traceback\n  the line that raised\nValueError: {text}\n")
+    told = record(delivery(), cause, again_in_s=None, now_ms=0).traceback
+    assert told == f"Traceback\n  the line that raised\nValueError: {text[:1000]}"

@@ -1,5 +1,7 @@
 """Which runs count: failures do, being handed around does not, and a job that may not run any more is a dead letter."""
 
+import json
+
 import pytest
 
 from amply.clock import ManualClock
@@ -152,3 +154,19 @@ def test_a_lost_message_is_not_given_back(settled):
     lost.is_lost = True
     verdicts.give_back(lost)
     assert orders == []
+
+
+@pytest.mark.parametrize(("receive_count", "again_in_s"), [(1, 0), (5, None)])
+def test_a_failure_after_the_lease_was_over_is_recorded_and_its_job_is_there_again_at_once(
+    settled, monkeypatch, receive_count, again_in_s
+):
+    verdicts, _ = settled
+    verdicts.nodename = "high@here"
+    monkeypatch.setattr(verdicts, "_options", Options(telemetry_queue="telemetry"))
+    told = []
+    monkeypatch.setattr(verdicts, "send_telemetry", told.append)
+    lost = delivery(receive_count=receive_count)
+    lost.is_lost = True
+    verdicts.fail(lost, Cause("raised"))
+    (record,) = map(json.loads, told)
+    assert (record["again_in_s"], record["nodename"]) == (again_in_s, "high@here")
