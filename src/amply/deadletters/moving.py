@@ -15,7 +15,7 @@ from amply.clock import Clock
 from amply.deadletters.deaths import Causes, Found, found
 from amply.deadletters.gateway import BATCH_COUNT_MAX, Gateway, Queue, Sent, UnreachableError
 from amply.deadletters.journal import Asked, Entry, Journal
-from amply.deadletters.lanes import Lanes
+from amply.deadletters.lanes import Lanes, Work
 from amply.deadletters.letters import Letter
 from amply.deadletters.rate import Rate
 from amply.deadletters.walks import LEASE_S, Walk, walk
@@ -132,6 +132,15 @@ def settle(gateway: Gateway, queue: Queue, journal: Journal) -> Settled | None:
     gateway.hide(queue, _named(sent | back), 0)
     journal.leave(list(back), doubtful=[(message_id, entry.job_id) for message_id, entry in unsure.items()])
     return Settled(journal.asked, len(deleted), len(unsure))
+
+
+def store_each(store: Callable[[Sequence[Work]], list[Sent]], things: Sequence[Work]) -> list[Sent]:
+    """Store things; one by one if all of them are refused, since SQS may refuse a batch for one of its messages."""
+    answers = store(things)
+    first = answers[0]
+    if len(answers) > 1 and first.error and not first.is_unknown and all(answer == first for answer in answers):
+        return [answer for thing in things for answer in store([thing])]
+    return answers
 
 
 class Moving:
@@ -277,11 +286,8 @@ class Moving:
         if chunk.place is None:
             return
         self._journal.begin([(one.letter.message_id, one.job.id) for one in chunk.letters])
-        answers = self._target.store(chunk.place, chunk.letters)
-        first = answers[0]
-        if len(answers) > 1 and first.error and not first.is_unknown and all(one == first for one in answers):
-            # A batch may have been refused for one of its messages.
-            answers = [self._target.store(chunk.place, [one])[0] for one in chunk.letters]
+        place = chunk.place
+        answers = store_each(lambda some: self._target.store(place, some), chunk.letters)
         both = list(zip(chunk.letters, answers, strict=True))
         stored = [(one, answer) for one, answer in both if answer.message_id is not None]
         unknown = [one for one, answer in both if answer.message_id is None and answer.is_unknown]

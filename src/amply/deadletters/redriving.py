@@ -152,7 +152,9 @@ def refusal(body: str) -> str | None:
 
 def _times(letter: Letter) -> int:
     """How often it was redriven before."""
-    value = letter.attributes.get(COUNT, {}).get("StringValue", "")
+    if COUNT not in letter.attributes:
+        return 0
+    value = letter.attributes[COUNT].get("StringValue", "")
     return int(value) if re.fullmatch(rf"[0-9]{{1,{_COUNT_DIGITS_MAX}}}", value) else 0
 
 
