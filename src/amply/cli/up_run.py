@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from amply.cli.up_board import Board, View
+from amply.cli.up_causes import CausesCollector
 from amply.cli.up_samples import Sample, Sampler
 from amply.cli.workers_services import BEAT
 from amply.cli.workers_watch import LOOK_EVERY_S, News, StopRequests, drain, jitter, tell
@@ -55,6 +56,7 @@ class Run:
         self._asked = StopRequests()
         self._board = Board()
         self._sampler = Sampler(endpoint_url, topology, self._clock)
+        self._causes = CausesCollector(endpoint_url, topology, data, self._clock)
         # Written by the reading threads of the fleet, read by this one.
         self._broker_listened = False
         self._error_count = 0
@@ -71,6 +73,7 @@ class Run:
                 self._board.say(text)
             self._fleet.start()
             self._sampler.start()
+            self._causes.start()
             with self._board:
                 while not self._asked.count:
                     time.sleep(LOOK_EVERY_S)
@@ -81,6 +84,7 @@ class Run:
                 )
                 for names in filter(None, self._stopping_order):
                     drain(self._fleet, self._asked, self._show, *names)
+            self._causes.stop()
             self._sampler.stop()
             last = self._sampler.look()
             # It stops quickly, and keeps everything: whoever hurried the workers did not mean it.
@@ -115,6 +119,8 @@ class Run:
     def _tell_news(self) -> None:
         for text in self._news.of(self._fleet.states()):
             self._board.say(text)
+        while self._causes.warnings:
+            self._board.say(self._causes.warnings.popleft())
 
     def _show(self) -> None:
         self._tell_news()

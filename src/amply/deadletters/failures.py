@@ -17,6 +17,8 @@ from msgspec import Meta, Struct
 from amply.deadletters.fingerprints import fingerprint
 from amply.errors import AmplyError
 
+# In the folder for everything that is kept.
+FILE_NAME = "failures.sqlite"
 # A dead letter lives for 14 days at most (AWS API reference, SetQueueAttributes), from when it was first sent.
 KEPT_MS = 15 * 86_400_000
 FAILURES_MAX = 1_000_000

@@ -52,7 +52,7 @@ class Request(request.Request):  # type: ignore[misc]
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
         """A time limit was reached; the soft one is the task's own to deal with."""
         if not soft:
-            self._failed(Cause("time limit", "TimeLimitExceeded", f"it ran longer than {timeout} s"))
+            self._failed(Cause("time limit", "TimeLimitExceeded", _too_long(timeout)))
         super().on_timeout(soft, timeout)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:  # noqa: FBT001, FBT002
@@ -96,4 +96,9 @@ def _cause(exc_info: Any) -> Cause:
     else:
         reason = "raised"
     told = getattr(exc_info, "traceback", None) or "".join(traceback.format_exception(error))
-    return Cause(reason, type(error).__name__, str(error), str(told))
+    message = _too_long(error.args[0]) if reason == "time limit" and error.args else str(error)
+    return Cause(reason, type(error).__name__, message, str(told))
+
+
+def _too_long(limit_s: float) -> str:
+    return f"it ran longer than {limit_s} s"
