@@ -161,12 +161,6 @@ MUTANTS = [
     ("claims know no cap", "visibility.py", "change.timeout_s and not queue.has_room_in_flight()", "False"),
     ("a claim leaves no mark", "visibility.py", "is_claimed = receipt.is_peeked or", "is_claimed ="),
     (
-        "an old mark holds for ever",
-        "visibility.py",
-        "(entry.is_claimed and entry.visible_ms > now_ms)",
-        "entry.is_claimed",
-    ),
-    (
         "a claim frees expired receipts",
         "fifo.py",
         "entry is None or entry.is_claimed != receipt.is_peeked",
@@ -174,9 +168,9 @@ MUTANTS = [
     ),
     (
         "claims believe that what waits is at hand",
-        "queue.py",
-        "self.look_at(one.seq, {}) if one.is_peeked else self.is_known(one.seq)",
-        "self.is_known(one.seq)",
+        "visibility.py",
+        "queue.look_at(seq, {}) is None]",
+        "not queue.is_known(seq)]",
     ),
     ("a task counts what it did not move", "moves.py", "moved=task.moved + moved", "moved=task.moved + moved + 1"),
     (

@@ -130,6 +130,17 @@ def test_on_a_standard_queue_old_receipts_change_what_is_claimed_as_they_change_
     assert broker.change(again, 0) is None
 
 
+def test_the_mark_of_a_claim_whose_time_is_up_means_nothing(broker: Broker) -> None:
+    broker.send("a")
+    (received,) = broker.receive(timeout_s=1)
+    broker.pass_time(1)
+    seen = looks(broker)["a"]
+    change(broker, (seen, 30))
+    broker.pass_time(30)
+    assert broker.change(received, 60) is None
+    assert change(broker, (seen, 0)) == ["MessageNotInflight"], "hidden by a receipt of a receive"
+
+
 def test_the_group_of_a_claimed_message_is_free_when_it_is_shown_deleted_or_its_time_is_up(broker: Broker) -> None:
     on_fifo.send(broker, "a1", "a2")
     seen = looks(broker, FIFO)

@@ -43,8 +43,9 @@ class WatchedStore(MemoryStore):
 class Setting:
     def __init__(self) -> None:
         self.store = WatchedStore()
+        self.clock = ManualClock()
         self.service = Service(
-            self.store, region="eu-central-1", clock=ManualClock(), ids=CountingIds(), on_broken=lambda _: None
+            self.store, region="eu-central-1", clock=self.clock, ids=CountingIds(), on_broken=lambda _: None
         )
 
     def submit(self, action: str, request: Any) -> "asyncio.Future[Outcome]":
@@ -94,6 +95,17 @@ def test_a_commit_waits_for_one_look_at_most_however_many_were_asked_for() -> No
         setting.store.may_look.set()
         await asyncio.gather(*looks, sent)
         assert setting.store.done == ["look", "commit", "look", "look"]
+
+    play(story)
+
+
+def test_what_is_past_its_retention_is_not_shown_even_if_it_is_still_there() -> None:
+    async def story(setting: Setting) -> None:
+        await setting.send("a")
+        setting.clock.advance(345_599.9)
+        await setting.send("b")
+        setting.clock.advance(0.1)
+        assert bodies(await setting.peek()) == ["b"]
 
     play(story)
 

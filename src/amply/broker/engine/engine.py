@@ -35,7 +35,7 @@ from amply.broker.engine.fifo import FifoQueue
 from amply.broker.engine.moves import Moves
 from amply.broker.engine.queues import Queues
 from amply.broker.engine.standard import StandardQueue
-from amply.broker.engine.visibility import change_visibility
+from amply.broker.engine.visibility import change_visibility, unknown_for
 from amply.broker.sqs.limits import AWS, Limits
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from amply.broker.engine.commands import Sent
     from amply.broker.engine.queue import Queue
     from amply.broker.engine.records import Content, Entry
-    from amply.broker.sqs.receipts import Receipt
 
     Found: TypeAlias = dict[int, Entry | None]
 
@@ -157,7 +156,8 @@ class Engine:
     def _delete(self, command: Delete, now_ms: int, decision: Decision, found: "Found | None" = None) -> object:
         queue = self._advanced(command.key, now_ms, decision)
         found = found or {}
-        if self._must_find(queue, [deletion.receipt for deletion in command.deletions], found, command, decision):
+        unknown = queue.unknown([deletion.receipt.seq for deletion in command.deletions])
+        if self._must_find(queue, unknown, found, command, decision):
             return UNSETTLED
         answer = queue.delete(command.deletions, found, now_ms, decision)
         self._settle(queue, now_ms, decision)
@@ -168,7 +168,7 @@ class Engine:
     ) -> object:
         queue = self._advanced(command.key, now_ms, decision)
         found = found or {}
-        if self._must_find(queue, [change.receipt for change in command.changes], found, command, decision):
+        if self._must_find(queue, unknown_for(queue, command.changes), found, command, decision):
             return UNSETTLED
         answer = [change_visibility(queue, change, found, now_ms, decision) for change in command.changes]
         self._settle(queue, now_ms, decision)
@@ -177,13 +177,12 @@ class Engine:
     def _must_find(
         self,
         queue: "Queue",
-        receipts: "list[Receipt]",
+        unknown: list[int],
         found: "Found",
         command: "Delete | ChangeVisibility",
         decision: Decision,
     ) -> bool:
         """Whether the command has to wait for a look-up on disk; asks for it if so."""
-        unknown = queue.unknown(receipts)
         if all(seq in found for seq in unknown):
             return False
         queue.find(unknown, command, decision)

@@ -18,7 +18,7 @@ from amply.broker.sqs.attributes import redrive_policy, with_defaults
 from amply.broker.sqs.faults import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from amply.broker.engine.commands import (
         ChangeVisibility,
@@ -318,15 +318,9 @@ class Queue(ABC):
 
     # Deleting, and what changes of visibility need as well
 
-    def unknown(self, receipts: "Iterable[Receipt]") -> list[int]:
-        """The messages that memory does not know enough of: long deleted, or ready on disk.
-
-        For a receipt of a receive it is enough to know where a message stands, for one of a look also how often it was
-        received.
-        """
-        return [
-            one.seq for one in receipts if not (self.look_at(one.seq, {}) if one.is_peeked else self.is_known(one.seq))
-        ]
+    def unknown(self, seqs: list[int]) -> list[int]:
+        """Those that memory knows nothing of: long deleted, or ready on disk."""
+        return [seq for seq in seqs if not self.is_known(seq)]
 
     def find(self, seqs: list[int], then: "Delete | ChangeVisibility", decision: Decision) -> None:
         """Look messages up on disk, to carry on with the command after that."""

@@ -34,6 +34,7 @@ class StandardQueue(Queue):
         self.in_flight = InFlight(tenants=self.tenants)
         self.window = Window(window_size)
         self.delayed = Delayed()
+        self._quiet_read: ReadQuiet | None = None  # the last that was asked for
 
     def restore(self, *, messages: int, in_flight: list[Entry], delayed: dict[int, int], oldest_ms: int | None) -> None:
         """Take up the state found on disk at start."""
@@ -230,7 +231,8 @@ class StandardQueue(Queue):
         if window.quiet is not None and window.wants_quiet():
             count, size_bytes = window.start_reading(window.quiet)
             issued, after, without = self.lookups.start(), window.quiet.place, tuple(window.lanes())
-            decision.reads.append(ReadQuiet(shelf, issued, after, now_ms, count, size_bytes, without))
+            self._quiet_read = ReadQuiet(shelf, issued, after, now_ms, count, size_bytes, without)
+            decision.reads.append(self._quiet_read)
 
     def ready_were_read(
         self, read: ReadReady, messages: list[tuple[Entry, Content]], damaged: list[int], *, is_last: bool
@@ -259,8 +261,8 @@ class StandardQueue(Queue):
         """Take in what was found of quiet tenants up to a place."""
         window = self.window
         cursor = window.quiet
-        if cursor is None or not cursor.is_reading:
-            # Nobody is noisy any more, and there may be no room: the other cursor comes to what was found here.
+        if cursor is None or not cursor.is_reading or read is not self._quiet_read:
+            # Whoever was noisy when it left is no more, and there may be no room: the other cursor comes to all of it.
             cursor, messages = Cursor(read.after), []
         has_seen_all = self._take_from_disk(read, cursor, messages, damaged, read_to)
         if has_seen_all and is_last and cursor is window.quiet:

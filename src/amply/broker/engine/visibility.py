@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from amply.broker.engine.records import Entry
 
 
+def unknown_for(queue: "Queue", changes: "list[VisibilityChange]") -> list[int]:
+    """The messages that must be looked up on disk first.
+
+    For a receipt of a receive it is enough to know where a message stands; a claim must also know how often it was
+    received, which memory forgets of messages that wait on a FIFO queue.
+    """
+    unknown = queue.unknown([change.receipt.seq for change in changes if not change.receipt.is_peeked])
+    looked_at = [change.receipt.seq for change in changes if change.receipt.is_peeked]
+    return unknown + [seq for seq in looked_at if queue.look_at(seq, {}) is None]
+
+
 def change_visibility(
     queue: "Queue", change: "VisibilityChange", found: "dict[int, Entry | None]", now_ms: int, decision: "Decision"
 ) -> Fault | None:
