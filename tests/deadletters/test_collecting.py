@@ -64,7 +64,9 @@ def run(place, failures, *, source=None, **more):
 
 def test_every_record_is_kept_and_its_message_deleted(place, failures):
     tell(place, *(text(failure(number)) for number in range(95)))
-    assert run(place, failures) == Collected(95, 0, is_complete=True)
+    collected = run(place, failures)
+    # SQS delivers at least once.
+    assert (collected.records >= 95, collected.ignored, collected.is_complete) == (True, 0, True)
     assert failures.counts() == (95, 1)
     assert failures.causes([("message-94", None)])[0].message == "no 94"
     assert place.count("telemetry") == (0, 0)
@@ -85,7 +87,7 @@ def test_records_may_come_several_at_a_time(place, failures):
 
 
 def test_it_ends_when_its_time_is_over_and_goes_on_the_next_time(place, failures, monkeypatch):
-    monkeypatch.setattr(collecting, "_REQUESTS_AT_ONCE", 2)
+    monkeypatch.setattr(collecting, "_RECEIVES_AT_ONCE", 2)
     tell(place, *(text(failure(number)) for number in range(40)))
     first = run(place, failures, limit_s=0, clock=ManualClock())
     assert first == Collected(20, 0, is_complete=False)

@@ -4,7 +4,8 @@ A record is deleted from the queue once it is on the disk, so that a kill in bet
 what is a record; must not know how records are kept, or what they are for.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -16,7 +17,7 @@ from amply.deadletters.failures import Failure, Failures
 from amply.deadletters.letters import Letter
 
 # A request to Amazon SQS takes tens of milliseconds, nearly all of it waiting.
-_REQUESTS_AT_ONCE = 8
+_RECEIVES_AT_ONCE = 8
 # Longer than it takes to keep and delete what was received.
 _LEASE_S = 60
 
@@ -85,18 +86,21 @@ def collect(
         source.delete(queue, received.letters)
 
     records = ignored = 0
-    with ThreadPoolExecutor(_REQUESTS_AT_ONCE, "amply-collecting") as threads:
+    with ThreadPoolExecutor(2 * _RECEIVES_AT_ONCE, "amply-collecting") as threads:
+        deleting: Iterator[None] = iter(())
         while True:
             # Each of these asks other servers of Amazon's: together they find what a single one would miss.
-            received = [one for one in threads.map(receive, range(_REQUESTS_AT_ONCE)) if one.letters]
+            received = [one for one in threads.map(receive, range(_RECEIVES_AT_ONCE)) if one.letters]
+            # Meanwhile what came before was deleted, or else the error comes up here.
+            deque(deleting, maxlen=0)
             if not received:
                 return Collected(records, ignored, is_complete=True)
             failures.add([record for one in received for record in one.records], now_ms)
-            for _ in threads.map(delete, received):
-                pass
+            deleting = threads.map(delete, received)
             records += sum(len(one.records) for one in received)
             ignored += sum(one.ignored for one in received)
             if clock.now_ms() >= end_ms:
+                deque(deleting, maxlen=0)
                 return Collected(records, ignored, is_complete=False)
 
 
