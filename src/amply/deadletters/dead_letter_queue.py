@@ -8,23 +8,29 @@
 Knows how the parts of this room belong together; must not know the environment, or people.
 """
 
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Self
 
+from msgspec.structs import replace
+
 from amply.clock import Clock, SystemClock
-from amply.deadletters import groups, moving
+from amply.deadletters import archive, groups, moving
+from amply.deadletters.archive import Archive
 from amply.deadletters.collecting import Collected, collect
 from amply.deadletters.deaths import Found, found
+from amply.deadletters.editing import edit
 from amply.deadletters.failures import Failure, Failures
 from amply.deadletters.gateway import Gateway, NotFoundError, Queue
 from amply.deadletters.groups import Groups
+from amply.deadletters.importing import Imported, import_letters
 from amply.deadletters.journal import Asked, Journal
 from amply.deadletters.matching import Match
-from amply.deadletters.moving import Moving, Outcome, Progress
+from amply.deadletters.moving import Moving, Outcome, Progress, Target
 from amply.deadletters.redriving import Redriving
+from amply.deadletters.removing import Removing
 from amply.deadletters.walks import walk
 from amply.topology.model import Topology
 from amply.transport.endpoint import Endpoint, resolve
@@ -132,9 +138,9 @@ class DeadLetterQueue:
     def plan(self, match: Match = Match(), *, to: str | None = None) -> Outcome:  # noqa: B008
         """What `redrive` would do now: `destinations` and `stayed`."""
         queue = self.queue
-        asked = self._asked(match, to=to)
-        with closing(self._pages(queue)) as pages:
-            return moving.count(pages, asked, self._target(queue, asked), asked.started_ms)
+        asked = self._redrive(match, to=to)
+        with self._target(queue, asked) as target, closing(self._pages(queue)) as pages:
+            return moving.count(pages, asked, target, asked.started_ms)
 
     def redrive(
         self,
@@ -154,12 +160,25 @@ class DeadLetterQueue:
 
         What an interrupted run has left is put in order first; `settled` says so.
         """
-        return self._run(self._asked(match, to=to, rate=rate), total=total, progress=progress, cancel=cancel)
+        return self._run(self._redrive(match, to=to, rate=rate), total=total, progress=progress, cancel=cancel)
 
-    def interrupted(self) -> Asked | None:
-        """What the run was asked that did not end; None if there is none. RefusedError while one runs."""
+    def edit(self, message_id: str, body: str, *, to: str | None = None) -> Outcome:
+        """Send a letter with another body, as `redrive` does; `editing.edited_body` makes one of a Celery job.
+
+        NotFoundError if there is no letter with that message id, RefusedError for a body that SQS does not take.
+        """
         with self._journal() as journal:
-            return journal.asked
+            return edit(
+                self.gateway,
+                self.queue,
+                journal,
+                self.failures,
+                message_id=message_id,
+                body=body,
+                clock=self._clock,
+                to=to,
+                topology=self._topology,
+            )
 
     def resume(
         self,
@@ -168,17 +187,77 @@ class DeadLetterQueue:
         progress: Progress | None = None,
         cancel: Event | None = None,
     ) -> Outcome:
-        """Go on with the redrive that did not end, with the same letters meant. NotFoundError if there is none."""
+        """Go on with the run that did not end, with the same letters meant. NotFoundError if there is none."""
         asked = self.interrupted()
-        if asked is None or asked.verb != "redrive":
-            raise NotFoundError(f"no redrive of {self.name} was interrupted", hint="Begin one: amply dlq redrive")
-        again = self._asked(asked.match, to=asked.to, rate=rate or asked.rate)
-        return self._run(again, total=None, progress=progress, cancel=cancel)
+        if asked is None:
+            raise NotFoundError(f"nothing was interrupted that was done with {self.name}")
+        again = replace(asked, started_ms=self._clock.now_ms(), rate=rate or asked.rate)
+        return self._run(again, progress=progress, cancel=cancel)
 
-    def _run(self, asked: Asked, *, total: int | None, progress: Progress | None, cancel: Event | None) -> Outcome:
-        queue = self.queue
-        target = self._target(queue, asked)
+    def interrupted(self) -> Asked | None:
+        """What the run was asked that did not end; None if there is none. RefusedError while one runs."""
         with self._journal() as journal:
+            return journal.asked
+
+    # Putting away
+
+    def export(self, path: Path | str, match: Match = Match()) -> int:  # noqa: B008
+        """Write the letters that are meant to a new file, and leave them where they are; how many."""
+        now_ms = self._clock.now_ms()
+        with closing(self._pages(self.queue)) as pages:
+            meant = ([one for one in page if match.fits(one, now_ms)] for page in pages)
+            return archive.export(Path(path), self.name, meant)
+
+    def import_(
+        self,
+        path: Path | str,
+        *,
+        to: str | None = None,
+        progress: Progress | None = None,
+        cancel: Event | None = None,
+    ) -> Imported:
+        """Send the letters of a file into this queue again, or to work in the queue `to`.
+
+        An import that was killed goes on where it was when it is repeated; so does one that is repeated for no reason.
+        """
+        queue = self.gateway.queue(to or self.name)
+        return import_letters(
+            self.gateway,
+            Path(path),
+            queue,
+            self._data,
+            clock=self._clock,
+            is_redrive=to is not None and to != self.name,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def remove(
+        self,
+        match: Match,
+        archive_path: Path | str,
+        *,
+        total: int | None = None,
+        progress: Progress | None = None,
+        cancel: Event | None = None,
+    ) -> Outcome:
+        """Delete the letters that are meant, each after it was added to the archive, on the disk."""
+        path = str(Path(archive_path).absolute())
+        asked = Asked(verb="rm", match=match, archive=path, started_ms=self._clock.now_ms())
+        return self._run(asked, total=total, progress=progress, cancel=cancel)
+
+    # Running
+
+    def _run(
+        self,
+        asked: Asked,
+        *,
+        total: int | None = None,
+        progress: Progress | None = None,
+        cancel: Event | None = None,
+    ) -> Outcome:
+        queue = self.queue
+        with self._journal() as journal, self._target(queue, asked) as target:
             run = Moving(
                 self.gateway,
                 queue,
@@ -191,11 +270,18 @@ class DeadLetterQueue:
             )
             return run.run(asked, self.failures)
 
-    def _asked(self, match: Match, *, to: str | None, rate: float | None = None) -> Asked:
-        return Asked(verb="redrive", match=match, started_ms=self._clock.now_ms(), to=to, rate=rate)
+    @contextmanager
+    def _target(self, queue: Queue, asked: Asked) -> Iterator[Target]:
+        if asked.archive is not None:
+            with Archive(Path(asked.archive), self.name) as opened:
+                yield Removing(opened)
+        else:
+            yield Redriving(
+                self.gateway, queue, clock=self._clock, to=asked.to, body=asked.body, topology=self._topology
+            )
 
-    def _target(self, queue: Queue, asked: Asked) -> Redriving:
-        return Redriving(self.gateway, queue, clock=self._clock, to=asked.to, topology=self._topology)
+    def _redrive(self, match: Match, *, to: str | None, rate: float | None = None) -> Asked:
+        return Asked(verb="redrive", match=match, started_ms=self._clock.now_ms(), to=to, rate=rate)
 
     def _journal(self) -> Journal:
         return Journal(self._data, self.name)
