@@ -155,7 +155,7 @@ def _archived(path: Path, number: int, data: bytes) -> Archived:
         archived = _decoder.decode(data)
     except msgspec.ValidationError as error:
         raise _bad(path, number, str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         archived = _leniently(path, number, data)
     for name, attribute in archived.attributes.items():
         is_binary = attribute.DataType.startswith("Binary")

@@ -116,7 +116,8 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if kind is None and (self._is_ended or self.asked is None):
+            is_told = kind is None or not (self.entries or self.doubtful)
+            if self.asked is None or (self._is_ended and is_told):
                 self._forget()
         finally:
             self._lines.close()
