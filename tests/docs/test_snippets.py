@@ -36,21 +36,30 @@ def test_the_readme_s_python_gets_its_message_back(run, capsys):
 
 
 @pytest.mark.parametrize("letter", [DEAD_LETTER, base64.b64decode(DEAD_LETTER).decode()], ids=["stock", "brief"])
-def test_the_page_on_dead_letters_shows_them_with_their_causes_and_sends_them_back(letter, run, sqs, capsys):
+def test_the_script_for_dead_letters_tells_their_causes_and_sends_them_back(
+    letter, run, sqs, caplog, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     urls = {end: sqs.get_queue_url(QueueName=f"amply-{end}")["QueueUrl"] for end in ("celery-low", "telemetry")}
-    dead = sqs.get_queue_url(QueueName="amply-celery-dlq")["QueueUrl"]
     attempts = {"AmplyAttempts": {"DataType": "Number", "StringValue": "2"}}
-    message_id = sqs.send_message(QueueUrl=dead, MessageBody=letter, MessageAttributes=attempts)["MessageId"]
-    record = {"message_id": message_id, "attempt": 5, "reason": "raised", "exception": "ValueError", "message": "no"}
+    sqs.send_message(QueueUrl=urls["celery-low"], MessageBody=letter, MessageAttributes=attempts)
+    receives = [
+        sqs.receive_message(QueueUrl=urls["celery-low"], VisibilityTimeout=0, WaitTimeSeconds=0) for _ in range(6)
+    ]
+    assert "Messages" not in receives[5], "the last one moves it"
+    message_id = receives[0]["Messages"][0]["MessageId"]
+    record = {"message_id": message_id, "timestamp_ms": 1, "attempt": 5, "reason": "raised", "exception": "ValueError"}
     for body in (record, [{"type": "task-started"}]):
         sqs.send_message(QueueUrl=urls["telemetry"], MessageBody=json.dumps(body))
     run(ROOT / "docs" / "how-to" / "dead-letters.md")
-    out = capsys.readouterr().out
-    assert "amply.jobs.reports.generate_monthly_report" in out
-    assert "5 raised ValueError no" in out
-    (back,) = sqs.receive_message(QueueUrl=urls["celery-low"], MessageAttributeNames=["All"])["Messages"]
-    assert (back["Body"], "MessageAttributes" in back) == (letter, False)
-    assert "Messages" not in sqs.receive_message(QueueUrl=dead)
+    (line,) = [entry.getMessage() for entry in caplog.records if entry.name == "dlq"]
+    assert line.startswith("DLQ message amply.jobs.reports.generate_monthly_report abc123, received 5 times: ")
+    assert line.endswith("ValueError")
+    receive = {"QueueUrl": urls["celery-low"], "MessageAttributeNames": ["All"], "WaitTimeSeconds": 0}
+    (back,) = sqs.receive_message(**receive)["Messages"]
+    assert back["Body"] == letter
+    marks = {"amply-redriven-from", "amply-redriven-at", "amply-redriven-count"}
+    assert back["MessageAttributes"].keys() == marks, "and all runs begin anew"
 
 
 def test_a_topology_in_a_page_can_be_used(tmp_path):
