@@ -2,6 +2,8 @@
 
 import click
 
+from amply.cli.dlq_archives import export, import_, rm
+from amply.cli.dlq_edit import edit
 from amply.cli.dlq_look import groups, ls
 from amply.cli.dlq_redrive import redrive
 from amply.cli.dlq_show import show
@@ -16,5 +18,5 @@ def dlq() -> None:
     """
 
 
-for command in (ls, groups, show, redrive):
+for command in (ls, groups, show, redrive, edit, export, import_, rm):
     dlq.add_command(command)

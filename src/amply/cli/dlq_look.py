@@ -1,5 +1,6 @@
 """`amply dlq ls` and `amply dlq groups`: what lies in the dead letter queue, by letter and by failure."""
 
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -39,8 +40,7 @@ def ls(*, match: Match, limit: int, place: Place, as_json: bool) -> None:
 
     Left is the time until SQS deletes the letter, with ! if that is less than a day.
     """
-    with looked_at(place) as letters:
-        walked = letters.letters(match)
+    with looked_at(place) as letters, closing(letters.letters(match)) as walked:
         shown = list(islice(walked, limit))
         retention_s, now_ms = letters.queue.retention_s, wall_ms()
         if match == Match():

@@ -11,6 +11,7 @@ from amply.deadletters.dead_letter_queue import DeadLetterQueue
 from amply.deadletters.matching import Match
 from amply.deadletters.moving import Outcome
 
+_TITLES = {"redrive": "Redriven", "edit": "Sent", "rm": "Deleted"}
 _AFTER = "Go on with: amply dlq redrive --resume"
 
 
@@ -23,7 +24,7 @@ _AFTER = "Go on with: amply dlq redrive --resume"
 )
 @click.option("--dry-run", is_flag=True, help="Only tell how many would go where.")
 @yes_option
-@click.option("--resume", is_flag=True, help="Go on with the redrive that was interrupted.")
+@click.option("--resume", is_flag=True, help="Go on with what was interrupted, be it an edit or an rm.")
 @place_options
 @output.json_option
 def redrive(
@@ -52,9 +53,7 @@ def redrive(
         check_can_answer(yes=yes)
     with opened(place) as letters:
         if resume:
-            with Progress("Redriving", after=_AFTER) as progress:
-                outcome = letters.resume(rate=rate, progress=progress, cancel=progress.cancel)
-            return dlq_outcomes.write(letters, outcome, "Redriven", as_json=as_json, dry_run=False)
+            return _resume(letters, rate, as_json=as_json)
         tell_interrupted(letters)
         collect(letters)
         if dry_run:
@@ -70,6 +69,14 @@ def redrive(
                     match, to=to, rate=rate, total=total, progress=progress, cancel=progress.cancel
                 )
         return dlq_outcomes.write(letters, outcome, "Redriven", as_json=as_json, dry_run=False)
+
+
+def _resume(letters: DeadLetterQueue, rate: float | None, *, as_json: bool) -> int:
+    asked = letters.interrupted()
+    title = _TITLES[asked.verb] if asked is not None else ""
+    with Progress("Going on", after=_AFTER) as progress:
+        outcome = letters.resume(rate=rate, progress=progress, cancel=progress.cancel)
+    return dlq_outcomes.write(letters, outcome, title, as_json=as_json, dry_run=False)
 
 
 def _ask(letters: DeadLetterQueue, match: Match, to: str | None, *, yes: bool) -> int | None:

@@ -1,8 +1,7 @@
 """`amply job`: a job by its task's name and JSON arguments, sent the way the application itself sends it."""
 
 import difflib
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import click
 
 from amply import settings
 from amply.cli import output
+from amply.cli.json_options import read_json
 from amply.cli.workers_environment import local_credentials
 from amply.errors import AmplyError
 
@@ -41,21 +41,6 @@ class NotDoneError(AmplyError):
     """The job was sent, and did not succeed while somebody waited for it."""
 
 
-def _read_json(kind: type, name: str) -> Callable[[click.Context, click.Parameter, str], Any]:
-    """Reads an option's JSON of one type: `list` for an array, `dict` for an object."""
-
-    def read(context: click.Context, parameter: click.Parameter, text: str) -> Any:
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise click.BadParameter(f"{text!r} is not JSON: {error}", context, parameter) from error
-        if not isinstance(value, kind):
-            raise click.BadParameter(f"{text!r} is JSON, but not {name}.", context, parameter)
-        return value
-
-    return read
-
-
 @click.group()
 def job() -> None:
     """Send jobs to their queues."""
@@ -64,9 +49,9 @@ def job() -> None:
 @job.command()
 @click.argument("name")
 @click.option(
-    "--args", callback=_read_json(list, "an array"), default="[]", help="The positional arguments, like '[\"org-1\"]'."
+    "--args", callback=read_json(list, "an array"), default="[]", help="The positional arguments, like '[\"org-1\"]'."
 )
-@click.option("--kwargs", callback=_read_json(dict, "an object"), default="{}", help="The keyword arguments.")
+@click.option("--kwargs", callback=read_json(dict, "an object"), default="{}", help="The keyword arguments.")
 @click.option("--queue", help="Its Celery name; by default the one that the task's route names.")
 @click.option(
     "--countdown", type=click.IntRange(0, COUNTDOWN_S_MAX), default=0, metavar="S", help="Seconds before it may run."

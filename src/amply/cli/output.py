@@ -46,6 +46,15 @@ class Alarm(str):
     __slots__ = ()
 
 
+def editable_json(data: object) -> str:
+    """JSON for a person to edit: indented, letters of all languages as they are, what `safe` escapes in JSON's way."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    return "".join(
+        json.dumps(character)[1:-1] if character != "\n" and unicodedata.category(character) in _UNSAFE else character
+        for character in text
+    )
+
+
 def say(text: str) -> None:
     """Tell a person something, on stderr."""
     click.echo("\n".join(safe(line) for line in text.split("\n")), err=True)
