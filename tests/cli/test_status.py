@@ -5,6 +5,7 @@ import json
 import pytest
 
 from amply.cli.main import run
+from amply.clock import wall_ms
 
 URL = "http://127.0.0.1:1"
 
@@ -25,14 +26,16 @@ def send(sqs, queue, count, **options):
     return url
 
 
-def test_status_counts_what_is_visible_in_flight_delayed_and_dead(broker, sqs, capsys):
+def test_status_counts_what_is_visible_in_flight_delayed_and_dead(broker, clock, sqs, capsys):
     url = send(sqs, "amply-celery-high", 3)
     send(sqs, "amply-celery-high", 1, DelaySeconds=60)
+    sent_ms = clock.now_ms()
     send(sqs, "amply-celery-dlq", 2)
     sqs.receive_message(QueueUrl=url)
     assert run(["status", "--json", "--endpoint", broker.endpoint_url]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["version"], told["endpoint"], told["dead_letters"]) == (1, broker.endpoint_url, 2)
+    assert told["dead_letters_expire_ms"] == sent_ms + 14 * 86_400_000
     high = next(queue for queue in told["queues"] if queue["name"] == "amply-celery-high")
     assert high == {
         "name": "amply-celery-high",
@@ -54,6 +57,16 @@ def test_status_shows_a_table_and_the_endpoint_of_the_environment_is_used(broker
     shown = capsys.readouterr()
     assert "amply-celery-low\t0\t0\t0\t1800 s\t4 days\t5 receives, to amply-celery-dlq" in shown.out
     assert shown.err == "No dead letters.\n"
+
+
+def test_status_tells_when_the_first_dead_letter_expires(broker, clock, sqs, capsys):
+    four_days_ago_ms = wall_ms() - 4 * 86_400_000
+    broker.advance((four_days_ago_ms - clock.now_ms()) / 1000 + 3600)
+    send(sqs, "amply-celery-dlq", 1)
+    broker.advance(86_400)
+    send(sqs, "amply-celery-dlq", 1)
+    assert run(["status", "--endpoint", broker.endpoint_url]) == 0
+    assert "2 dead letters, the first expires in 10d: amply dlq groups" in capsys.readouterr().err
 
 
 def test_a_declared_queue_that_is_not_there_is_shown_and_ends_with_3(broker, sqs, capsys):

@@ -1,11 +1,17 @@
 """`amply status`: one look at the declared queues, on this machine or on AWS."""
 
+from contextlib import closing
+
 import click
 
 from amply import settings
-from amply.cli import output
+from amply.cli import output, times
+from amply.cli.dlq_opening import dead_letter_queues
+from amply.cli.sqs_endpoint import sqs_endpoint
 from amply.cli.status_queues import QueueLook, Queues
 from amply.cli.workers_environment import endpoint_option
+from amply.clock import wall_ms
+from amply.deadletters.gateway import Gateway, Queue
 from amply.errors import AmplyError
 from amply.topology import load
 from amply.topology.model import Topology
@@ -32,8 +38,9 @@ def status(endpoint: str | None, *, as_json: bool) -> None:
     topology = load.load(found.topology)
     queues = Queues(topology, endpoint or found.sqs_endpoint_url)
     looks = queues.look()
+    expires_ms = _first_expiry_ms(Gateway(sqs_endpoint(queues.endpoint_url, topology.region)), topology, looks)
     if as_json:
-        output.write_json(_as_data(queues.endpoint_url, topology, looks))
+        output.write_json(_as_data(queues.endpoint_url, topology, looks, expires_ms))
     else:
         output.write_table(
             f"Queues at {queues.endpoint_url}",
@@ -41,7 +48,7 @@ def status(endpoint: str | None, *, as_json: bool) -> None:
             [_row(look) for look in looks],
         )
         dead = _dead_letters(topology, looks)
-        output.say(f"{dead} dead letters." if dead else "No dead letters.")
+        output.say(f"{dead} dead letters{_told(expires_ms)}: amply dlq groups" if dead else "No dead letters.")
     missing = [look.name for look in looks if not look.exists]
     if missing:
         raise MissingQueuesError(
@@ -51,8 +58,24 @@ def status(endpoint: str | None, *, as_json: bool) -> None:
 
 
 def _dead_letters(topology: Topology, looks: list[QueueLook]) -> int:
-    targets = {queue.redrive.dead_letter_queue for queue in topology.queues if queue.redrive}
-    return sum(look.waiting for look in looks if look.name in targets)
+    return sum(look.waiting for look in looks if look.name in dead_letter_queues(topology))
+
+
+def _first_expiry_ms(gateway: Gateway, topology: Topology, looks: list[QueueLook]) -> int | None:
+    """When SQS deletes the first dead letter; None if there is none, or a look would touch them."""
+    dead = [look.name for look in looks if look.name in dead_letter_queues(topology) and look.waiting]
+    with closing(gateway):
+        moments = [_expires_ms(gateway, gateway.queue(name)) for name in dead]
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _expires_ms(gateway: Gateway, queue: Queue) -> int | None:
+    first = gateway.peek(queue, None, with_handles=False, count=1)
+    return first.letters[0].expires_ms(queue.retention_s) if first is not None and first.letters else None
+
+
+def _told(expires_ms: int | None) -> str:
+    return "" if expires_ms is None else f", the first expires in {times.short((expires_ms - wall_ms()) / 1000)}"
 
 
 def _row(look: QueueLook) -> tuple[object, ...]:
@@ -69,12 +92,15 @@ def _row(look: QueueLook) -> tuple[object, ...]:
     )
 
 
-def _as_data(endpoint_url: str, topology: Topology, looks: list[QueueLook]) -> dict[str, object]:
+def _as_data(
+    endpoint_url: str, topology: Topology, looks: list[QueueLook], expires_ms: int | None
+) -> dict[str, object]:
     return {
         "version": JSON_VERSION,
         "endpoint": endpoint_url,
         "region": topology.region,
         "dead_letters": _dead_letters(topology, looks),
+        "dead_letters_expire_ms": expires_ms,
         "queues": [
             {
                 "name": look.name,

@@ -166,12 +166,14 @@ class Gateway:
 
     # Letters
 
-    def peek(self, queue: Queue, token: str | None, *, with_handles: bool) -> Peeked | None:
-        """A page of all letters, in the order of sending, without touching them; None if SQS cannot do that.
+    def peek(
+        self, queue: Queue, token: str | None, *, with_handles: bool, count: int = PEEK_COUNT_MAX
+    ) -> Peeked | None:
+        """A page of up to `count` letters, in the order of sending, without touching them; None if SQS cannot do that.
 
         Shows letters that are hidden, too. A handle from here takes a letter only if nobody else has received it since.
         """
-        members: dict[str, Any] = {"QueueUrl": queue.url, "MaxNumberOfMessages": PEEK_COUNT_MAX}
+        members: dict[str, Any] = {"QueueUrl": queue.url, "MaxNumberOfMessages": count}
         if with_handles:
             members["WithReceiptHandles"] = True
         if token is not None:
