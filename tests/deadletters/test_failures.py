@@ -69,10 +69,11 @@ def test_causes_come_in_the_order_of_their_keys(failures):
 
 
 def test_a_record_that_names_no_message_or_no_job_has_nothing_in_common_with_others(failures):
-    failures.add([failure(message_id=""), failure(id="")], NOW_MS)
+    failures.add([failure(message_id="", message="of a job"), failure(id="", message="of a message")], NOW_MS)
     assert failures.history("", None) == failures.history("", "") == []
-    assert cause(failures, "", "job-1").message == "no 1"
-    assert cause(failures, "message-1").message == "no 1"
+    assert [cause(failures, "", job) for job in ("", None)] == [None, None]
+    assert cause(failures, "", "job-1").message == "of a job"
+    assert cause(failures, "message-1").message == "of a message"
 
 
 def test_a_worker_that_names_no_node_is_called_by_its_machine(failures):
@@ -184,8 +185,9 @@ def test_a_kind_that_still_happens_outlives_those_that_do_not(failures, monkeypa
     monkeypatch.setattr(room, "KINDS_MAX", 2)
     for number in range(1, 6):
         now_ms = NOW_MS + number * DAY_MS
-        failures.add([failure(number), failure(number + 10, exception=f"Error{number}")], now_ms)
-    assert failures.traceback(cause(failures, "message-1").kind) is not None
+        other = failure(number + 10, exception=f"Error{number}")
+        failures.add([failure(number, traceback=f"the one of {number}"), other], now_ms)
+    assert failures.traceback(cause(failures, "message-5").kind) == "the one of 1"
 
 
 def test_the_file_does_not_grow_once_its_bound_is_reached(failures, path, monkeypatch):

@@ -99,7 +99,7 @@ def through(steps, call, *args):
 
 
 def test_recursion_of_any_depth_is_one_kind():
-    assert kind(through, 30, refund, 1) == kind(through, 300, refund, 1)
+    assert len({kind(through, depth, refund, 1) for depth in (1, 2, 30, 300)}) == 1
 
 
 def test_a_traceback_that_was_cut_is_of_the_same_kind_as_a_whole_one():

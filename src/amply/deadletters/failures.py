@@ -109,7 +109,7 @@ class Cause(Struct, frozen=True):
 class Failures:
     """The file, which is made with the first record; until then it is an empty one.
 
-    Safe to share among threads and processes. Every method raises `FailuresFault`.
+    Safe to share among threads; each process opens its own. Every method raises `FailuresFault`.
     """
 
     def __init__(self, path: Path) -> None:
