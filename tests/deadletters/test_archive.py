@@ -129,7 +129,8 @@ def test_an_archive_takes_each_letter_once_whoever_adds_it(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_every_part_of_a_line_that_a_kill_left_is_mended(tmp_path):
+def test_every_part_of_a_line_that_a_kill_left_is_mended(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda _: None)
     path = tmp_path / "a.jsonl"
     whole = lines(WHOLE, letter("y", message_id="m-8"))
     first = whole.index(b"\n") + 1

@@ -121,7 +121,7 @@ def test_a_run_killed_and_its_resumption_killed_too_at_any_steps(tmp_path, is_fi
     whole = Life()
     run(dead_letters(is_fifo, peeks), tmp_path / "whole", life=whole)
     for first in range(len(whole.taken)):
-        for second in range(first % 5, len(whole.taken) + 6, 5):
+        for second in range(first % 11, len(whole.taken) + 6, 11):
             sqs = dead_letters(is_fifo, peeks)
             folder = tmp_path / f"{first}-{second}"
             run(sqs, folder, life=Life(first))
@@ -189,6 +189,24 @@ def test_a_delete_that_fails_is_tried_again_and_then_left_to_the_next_run(tmp_pa
     assert following.settled.asked.verb == "redrive"
     assert (following.moved, following.waiting, following.doubtful) == (behind, 0, 0)
     assert sqs.bodies("dead") == []
+    assert doubled(sqs) == set()
+
+
+@pytest.mark.parametrize("somebody", [False, True])
+def test_a_letter_that_waited_for_its_turn_is_sent_only_if_it_is_still_ours(tmp_path, somebody):
+    sqs = dead_letters(is_fifo=False, peeks=False)
+    gateway = PretendGateway(sqs)
+
+    def wait(*_):
+        if somebody:
+            sqs.clock.advance(301)
+            gateway.receive(gateway.queue("dead"), 60, 0)
+        else:
+            sqs.clock.advance(200)
+
+    outcome = run(sqs, tmp_path, progress=wait)
+    assert outcome.moved + outcome.skipped == LETTERS
+    assert outcome.moved == (10 if somebody else LETTERS)
     assert doubled(sqs) == set()
 
 

@@ -26,6 +26,8 @@ NAMED_MAX = 1000
 REASONS_MAX = 100
 # A chunk that is not full leaves after this, so that the leases of a plain walk do not end meanwhile.
 _CHUNK_MS_MAX = 30_000
+# So long after a letter was taken it is surely still ours: two such times and the requests between them are one lease.
+_LEASE_SURE_MS = LEASE_S * 400
 
 Progress = Callable[[int, int | None, float], None]
 
@@ -267,7 +269,7 @@ class Moving:
         letters = [one.letter for one in chunk.letters]
         if chunk.place is not None:
             self._journal.take([(letter.message_id, letter.handle) for letter in letters])
-        ours = {letter.message_id for letter in self._walk.take(letters)}
+        ours = {letter.message_id for letter in self._take(letters, chunk.begun_ms)}
         others = [letter for letter in letters if letter.message_id not in ours]
         mine = [one for one in chunk.letters if one.letter.message_id in ours]
         if chunk.place is None:
@@ -280,6 +282,12 @@ class Moving:
         if mine:
             self._store(_Chunk(chunk.place, chunk.lane, self._clock.now_ms(), mine))
         self._tell(len(letters))
+
+    def _take(self, letters: list[Letter], met_ms: int) -> list[Letter]:
+        if self._walk.is_plain and self._clock.now_ms() - met_ms > _LEASE_SURE_MS:
+            # Received long ago, for want of a turn: its lease is renewed, or it is not ours any more.
+            return self._gateway.hide(self._queue, letters, LEASE_S)
+        return self._walk.take(letters)
 
     def _store(self, chunk: _Chunk) -> None:
         """Store letters that are ours, then delete those of which SQS said that it has them."""
@@ -347,7 +355,7 @@ class Moving:
         unknown, self._unknown = self._unknown, []
         self._unknown_count = 0
         for chunk in unknown:
-            if self._clock.now_ms() - chunk.begun_ms < LEASE_S * 500 and not self._cancel.is_set():
+            if self._clock.now_ms() - chunk.begun_ms < _LEASE_SURE_MS and not self._cancel.is_set():
                 self._store(chunk)
         self._delete(list(self._kept.values()))
 
