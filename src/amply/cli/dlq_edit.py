@@ -76,8 +76,9 @@ def edit(
         if new == letter.body:
             output.say("Nothing was changed, and nothing sent.")
             return 0
+        whereto = output.brief(to or letter.source or "its queue", NAME_CHARS)
         what = output.brief(found.job.task or "what is no job", NAME_CHARS)
-        confirm(f"Send letter {letter.message_id} ({what}) to {to or letter.source or 'its queue'}?", yes=yes)
+        confirm(f"Send letter {letter.message_id} ({what}) to {whereto}?", yes=yes)
         outcome = letters.edit(letter.message_id, new, to=to)
         return dlq_outcomes.write(letters, outcome, "Sent", as_json=as_json, id=letter.message_id)
 

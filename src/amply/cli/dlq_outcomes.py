@@ -12,6 +12,7 @@ from amply.deadletters.dead_letter_queue import DeadLetterQueue
 from amply.deadletters.moving import Outcome
 
 _DUPLICATES_SHOWN = 20
+_REASON_CHARS = 500
 _EXIT_STAYED = 1
 
 
@@ -99,4 +100,5 @@ def tell(outcome: Outcome) -> None:
 def tell_stays(outcome: Outcome) -> None:
     """Which letters stay, and why."""
     for reason, count in outcome.stayed.items():
-        output.say(f"{letters_text(count)} {'stays' if count == 1 else 'stay'}: {reason}")
+        why = output.brief(reason, _REASON_CHARS)
+        output.say(f"{letters_text(count)} {'stays' if count == 1 else 'stay'}: {why}")

@@ -4,7 +4,7 @@ import click
 
 from amply.cli import dlq_outcomes, output
 from amply.cli.dlq_confirming import check_can_answer, confirm, yes_option
-from amply.cli.dlq_opening import collect, opened, tell_interrupted
+from amply.cli.dlq_opening import collect, cost_told, opened, tell_interrupted
 from amply.cli.dlq_options import Place, check_is_chosen, match_options, place_options
 from amply.cli.progress import Progress
 from amply.deadletters.dead_letter_queue import DeadLetterQueue
@@ -57,7 +57,8 @@ def redrive(
         tell_interrupted(letters)
         collect(letters)
         if dry_run:
-            outcome = letters.plan(match, to=to)
+            with cost_told(letters):
+                outcome = letters.plan(match, to=to)
             dlq_outcomes.write(letters, outcome, "Would be redriven", as_json=as_json, dry_run=True)
             return 0
         total = _ask(letters, match, to, yes=yes)
