@@ -1,6 +1,7 @@
 """Whatever dies, and whenever: no letter is lost, and those that may be doubled are named."""
 
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from threading import Event
@@ -239,11 +240,16 @@ def test_only_what_is_meant_is_touched(tmp_path):
 
 
 def test_a_fifo_queues_letters_keep_the_order_of_their_groups(tmp_path):
-    sqs = dead_letters(is_fifo=True, peeks=True)
-    gateway = PretendGateway(sqs)
+    sqs = dead_letters(is_fifo=True, peeks=True, count=300)
+
+    def give_way(*_):
+        time.sleep(0)
+        return "stored"
+
+    gateway = PretendGateway(sqs, answer=give_way)
     queue = gateway.queue("dead.fifo")
     with Journal(tmp_path, queue.name) as journal:
         target = Redriving(gateway, queue, clock=sqs.clock)
         Moving(gateway, queue, journal, target, clock=sqs.clock, threads=4).run(EVERYTHING, NoCauses())
     for group in range(3):
-        assert [body for body in sqs.bodies("jobs") if int(body) % 3 == group] == list(map(str, range(group, 12, 3)))
+        assert [body for body in sqs.bodies("jobs") if int(body) % 3 == group] == list(map(str, range(group, 300, 3)))
