@@ -4,9 +4,9 @@ Knows requests and letters' names; must not know how a redrive goes about it, no
 """
 
 import base64
+import http.client
 import json
 import time
-import urllib.request
 from collections import Counter
 from typing import Any
 
@@ -19,7 +19,8 @@ class Place:
     """SQS at a port of this machine; `is_plain`: not ours. `lease_s`: so long are letters hidden that were received."""
 
     def __init__(self, port: int, *, lease_s: int = 300, is_plain: bool = False, is_fifo: bool = False) -> None:
-        self.port = port
+        self.endpoint_url = f"http://127.0.0.1:{port}"
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
         self.lease_s = lease_s
         self.is_plain = is_plain
         self.is_fifo = is_fifo
@@ -35,16 +36,19 @@ class Place:
         policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 1})
         self.call("CreateQueue", QueueName=self.work, Attributes={**kind, "RedrivePolicy": policy})
 
-    @property
-    def endpoint_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
     def call(self, action: str, **members: Any) -> dict[str, Any]:
-        """One request on a connection of its own."""
+        """One request. The connection is kept as long as the peer keeps it."""
         headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"AmazonSQS.{action}"}
-        asked = urllib.request.Request(self.endpoint_url, json.dumps(members).encode(), headers)
-        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
-            return dict(json.loads(answer.read() or b"{}"))
+        self.connection.request("POST", "/", json.dumps(members).encode(), headers)
+        answer = self.connection.getresponse()
+        content = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{action} was answered {answer.status}: {content.decode()}")
+        return dict(json.loads(content or b"{}"))
+
+    def hang_up(self) -> None:
+        """Close the connection; the next request opens another."""
+        self.connection.close()
 
     def bury(self, count: int) -> None:
         """So many messages more, of twenty groups, are received once too often. The work queue must be empty."""

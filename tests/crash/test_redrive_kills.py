@@ -131,11 +131,27 @@ def moto_port() -> Iterator[int]:
         process.communicate()
 
 
+@pytest.fixture
+def make_place() -> Iterator[Callable[..., Place]]:
+    """Make places, with empty queues."""
+    made: list[Place] = []
+
+    def make(port: int, **kind: Any) -> Place:
+        made.append(Place(port, **kind))
+        return made[-1]
+
+    yield make
+    for place in made:
+        place.hang_up()
+
+
 @pytest.fixture(params=["standard", "fifo", "moto"])
-def place(request: pytest.FixtureRequest, start: Callable[..., BrokerProcess]) -> Place:
+def place(
+    request: pytest.FixtureRequest, start: Callable[..., BrokerProcess], make_place: Callable[..., Place]
+) -> Place:
     if request.param == "moto":
-        return Place(request.getfixturevalue("moto_port"), lease_s=10, is_plain=True)
-    return Place(start().port, is_fifo=request.param == "fifo")
+        return make_place(request.getfixturevalue("moto_port"), lease_s=10, is_plain=True)
+    return make_place(start().port, is_fifo=request.param == "fifo")
 
 
 def test_a_redrive_that_is_killed_again_and_again_loses_nothing_and_names_what_it_may_have_doubled(
@@ -168,10 +184,10 @@ def test_a_redrive_that_is_killed_again_and_again_loses_nothing_and_names_what_i
 
 
 def test_a_broker_killed_under_a_redrive_loses_nothing_and_what_may_be_doubled_is_named(
-    start: Callable[..., BrokerProcess], tmp_path: Path
+    start: Callable[..., BrokerProcess], make_place: Callable[..., Place], tmp_path: Path
 ) -> None:
     broker = start()
-    place = Place(broker.port)
+    place = make_place(broker.port)
     place.bury(3000)
     # It comes back where it was.
     broker.command[broker.command.index("--port") + 1] = str(broker.port)
@@ -179,6 +195,7 @@ def test_a_broker_killed_under_a_redrive_loses_nothing_and_what_may_be_doubled_i
     def kill_broker() -> None:
         until(lambda: sum(place.counts(place.work)) > 0, "letters are on their way")
         broker.kill()
+        place.hang_up()
         broker.start()
 
     redriver = Redriver(place, tmp_path / "tool")
