@@ -65,7 +65,7 @@ def as_data(found: Found, retention_s: int) -> dict[str, Any]:
 
 
 def death_data(death: Death) -> dict[str, Any]:
-    """Why it died; `error` is that in one line."""
+    """Why it died; `error` is all of it in one text."""
     return {
         "error": death.text,
         "reason": death.reason,
@@ -73,6 +73,7 @@ def death_data(death: Death) -> dict[str, Any]:
         "message": death.message,
         "worker": death.worker,
         "attempt": death.attempt,
+        "is_last": death.is_last,
         "died_ms": death.at_ms,
     }
 

@@ -62,7 +62,7 @@ def cost_told(letters: DeadLetterQueue) -> Iterator[None]:
     clock = SystemClock()
     started_ms = clock.now_ms()
     yield
-    if letters.gateway.peek(letters.queue, None, with_handles=False) is None:
+    if letters.gateway.peek(letters.queue, None, with_handles=False, count=1) is None:
         hidden_s = min(LEASE_S, (clock.now_ms() - started_ms) / 1000 + 1)
         output.say(
             f"{letters.gateway.endpoint_url} shows letters only to who receives them: each look counts as one more "

@@ -19,6 +19,7 @@ from amply.deadletters.jobs import Told, told
 
 _VALUE_CHARS = 2_000
 _TRACEBACK_LINES = 200
+_LATER = "reported nothing: their workers were killed, or their leases ended"
 _HISTORY_COLUMNS = ("Run", "When", "Worker", "Error", "Again in")
 
 
@@ -82,7 +83,7 @@ def _as_data(
 
 def _write(found: Found, job: Told, traceback: str | None, history: list[Failure], retention_s: int) -> None:
     letter, now_ms = found.letter, wall_ms()
-    _section("Letter", [("Id", letter.message_id), ("Group", found.group), ("From", letter.source)])
+    _section("Letter", [("Id", letter.message_id), ("Group", found.group), ("From", letter.source)], gap=False)
     _section("Job", _job_lines(job))
     _section("Why it died", _death_lines(found))
     if traceback:
@@ -112,12 +113,14 @@ def _write(found: Found, job: Told, traceback: str | None, history: list[Failure
     click.echo(f"  {output.safe(output.brief(letter.body, _VALUE_CHARS))}")
 
 
-def _section(title: str, lines: Any) -> None:
-    """A heading and what is known below it; nothing if nothing is."""
+def _section(title: str, lines: Any, *, gap: bool = True) -> None:
+    """A heading and what is known below it, after an empty line; nothing if nothing is."""
     known = [(name, value) for name, value in lines if value not in {None, ""}]
     if not known:
         return
-    click.echo(f"\n{title}")
+    if gap:
+        click.echo()
+    click.echo(title)
     for name, value in known:
         click.echo(
             f"  {output.safe(output.brief(name, NAME_CHARS))}: {output.safe(output.brief(str(value), _VALUE_CHARS))}"
@@ -155,6 +158,7 @@ def _death_lines(found: Found) -> list[tuple[str, object]]:
         ("Run", death.attempt),
         ("Worker", death.worker),
         ("When", None if death.at_ms is None else times.utc(death.at_ms)),
+        ("Later runs", None if death.is_last else _LATER),
     ]
 
 

@@ -69,7 +69,7 @@ def test_all_of_a_letter_is_there_for_programs(letter, graveyard, amply_json):
     told = amply_json("show", letter)
     assert (told["id"], told["queue"], told["job_id"], told["source"]) == (letter, DLQ, "job-1", "amply-celery-low")
     assert (told["job"]["args"], told["job"]["kwargs"], told["unreadable"]) == (["org-1"], {"month": "ü"}, None)
-    assert (told["exception"], told["attempt"], told["error"]) == ("KeyError", 3, "KeyError: 'org-3'")
+    assert (told["exception"], told["attempt"], told["is_last"]) == ("KeyError", 3, True)
     assert 'File "/app/jobs.py"' in told["traceback"]
     assert [run["attempt"] for run in told["history"]] == [1, 2, 3]
     assert told["history"][0]["again_in_s"] == 90.5
@@ -77,6 +77,17 @@ def test_all_of_a_letter_is_there_for_programs(letter, graveyard, amply_json):
     assert told["trace_header"] == "Root=1-5759e988"
     assert told["expires_ms"] - told["sent_ms"] == 14 * 86_400_000
     assert json.loads(told["body"])["headers"]["task"] == REPORT
+
+
+def test_runs_after_the_last_that_was_told_of_are_told_of(graveyard, amply, amply_json):
+    message_id = graveyard.die(celery_body())
+    graveyard.fail(message_id, attempt=2, again_in_s=30.0)
+    assert (
+        "  Later runs: reported nothing: their workers were killed, or their leases ended\n"
+        in amply("show", message_id)[1]
+    )
+    told = amply_json("show", message_id)
+    assert (told["attempt"], told["is_last"]) == (2, False)
 
 
 def test_a_letter_is_found_by_its_job_and_by_the_beginning_of_its_id(letter, amply_json):
