@@ -4,6 +4,7 @@ A traceback is kept once for each kind of failure, and the oldest records go whe
 letters are gone. Knows records and SQLite; must not know how records arrive, or what a dead letter is.
 """
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -140,11 +141,12 @@ class Failures:
         with self._connected() as connection:
             if connection is None:
                 return [None] * len(keys)
-            # At one moment.
-            connection.execute("BEGIN")
-            causes = [_cause(connection, message_id, job_id) for message_id, job_id in keys]
-            connection.execute("COMMIT")
-            return causes
+            messages = [f"m{_cut(message_id, _ID_CHARS)}" for message_id, _ in keys]
+            jobs = [f"j{_cut(job_id, _ID_CHARS)}" if job_id else "" for _, job_id in keys]
+            last = _last(connection, messages)
+            if len(last) < len(keys):
+                last |= _last(connection, [job for of, job in zip(messages, jobs, strict=True) if of not in last])
+            return [last.get(of) or last.get(job) for of, job in zip(messages, jobs, strict=True)]
 
     def history(self, message_id: str, job_id: str | None) -> list[Failure]:
         """The last failures of this message and of this job, at most `TOLD_MAX`, oldest first.
@@ -237,14 +239,25 @@ def _key(id_: str | None) -> str | None:
     return _cut(id_, _ID_CHARS) if id_ else None
 
 
-def _cause(connection: apsw.Connection, message_id: str, job_id: str | None) -> Cause | None:
-    row: Any = connection.execute(_SQL["last"], (f"m{_cut(message_id, _ID_CHARS)}",)).fetchone()
-    if row is None and job_id:
-        row = connection.execute(_SQL["last"], (f"j{_cut(job_id, _ID_CHARS)}",)).fetchone()
-    if row is None:
-        return None
-    kind, reason, exception, message, worker, attempt, receive_count, at_ms, is_last, failures = row
-    return Cause(kind, reason, exception, message, worker, attempt, receive_count, at_ms, bool(is_last), failures)
+def _last(connection: apsw.Connection, keys: list[str]) -> dict[str, Cause]:
+    causes = {}
+    for (
+        of,
+        kind,
+        reason,
+        exception,
+        message,
+        worker,
+        attempt,
+        receive_count,
+        at_ms,
+        is_last,
+        failures,
+    ) in connection.execute(_SQL["last"], (json.dumps(keys),)):
+        causes[of] = Cause(
+            kind, reason, exception, message, worker, attempt, receive_count, at_ms, bool(is_last), failures
+        )
+    return causes
 
 
 def _connect(path: Path) -> apsw.Connection:
