@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import ROOT, ceiling, depth, fifo, jobs, profiles, receive, report, send, strict
+from bench import ROOT, ceiling, dead_letters, depth, fifo, jobs, profiles, receive, report, send, strict
 from bench.jobs_processes import CONTENDERS, Name
 
 
@@ -59,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     working.add_argument("--jobs", type=int, default=4000, help="of each run; fewer where each request takes 10 ms")
     working.add_argument("--quick", dest="is_quick", action="store_true", help="one round of a few jobs: does it work?")
     working.add_argument("--profile", dest="is_profiled", action="store_true", help="where the worker's time goes")
+    burying = command("dead-letters", "100 000 dead letters: why they died, and back to work")
+    burying.add_argument("--letters", type=int, default=100_000)
+    burying.add_argument("--rate", type=float, default=500.0, help="letters a second of the redrive that has a rate")
+    burying.add_argument("--rate-seconds", type=float, default=20.0, help="how long that takes")
     profiling = command("profile", "where the broker's time goes under SendMessage", rounds=0)
     profiling.add_argument("--connections", type=int, default=32)
     profiling.add_argument("--seconds", type=float, default=5.0)
@@ -80,6 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         "depth": depth,
         "fifo": fifo,
         "jobs": jobs,
+        "dead-letters": dead_letters,
         "profile": profiles,
         "ceiling": ceiling,
     }[name]
