@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from amply.deadletters.deaths import Death, Found, group_id
+from amply.deadletters.deaths import Found, group_id
+from amply.deadletters.failures import Cause
 from amply.deadletters.jobs import headline
 from amply.deadletters.matching import Match
 
@@ -19,7 +20,7 @@ NOW_MS = 1_000_000 + 3_600_000
 def found(body=None, *, death=None, **more):
     body = envelope(args=["Anna", 7], kwargs={"amount": 12.5, "currency": "EUR"}) if body is None else body
     job = headline(body)
-    death = death or Death(kind="abc", reason="raised", exception="ValueError", message="Amount is negative")
+    death = death or Cause("abc", "raised", "ValueError", "Amount is negative")
     return Found(letter(body, source="jobs", **more), job, death, group_id(job.task, death.kind))
 
 

@@ -5,7 +5,7 @@ import pytest
 from amply.deadletters.gateway import Gateway, Message, NotFoundError, RefusedError, UnreachableError
 from amply.deadletters.letters import SOURCE, Letter
 from amply.deadletters.walks import walk
-from amply.transport.faults import SqsFault
+from amply.transport.faults import SqsFault, Transient
 
 
 def bodies(letters):
@@ -134,6 +134,25 @@ def test_what_sqs_refuses_of_a_batch_is_told_one_by_one(make_place):
     assert outcomes[0].message_id
     assert outcomes[1].error
     assert not outcomes[1].is_unknown
+
+
+def test_a_send_that_is_throttled_is_asked_again_and_one_that_failed_is_not(make_place):
+    place = make_place("embedded")
+    real, faults, asked = place.gateway._client.call, [Transient("SendMessageBatch", 400, "RequestThrottled", "")], []
+
+    def call(action, members, **how):
+        asked.append(action)
+        if faults:
+            raise faults.pop()
+        return real(action, members, **how)
+
+    place.gateway._client.call = call
+    (sent,) = place.gateway.send(place.queue, [Message(body="x", attributes={})])
+    assert (sent.error, len(asked)) == (None, 2)
+    faults.append(Transient("SendMessageBatch", 503, "ServiceUnavailable", ""))
+    (sent,) = place.gateway.send(place.queue, [Message(body="y", attributes={})])
+    assert (sent.is_unknown, len(asked)) == (True, 3)
+    assert place.count() == (1, 0)
 
 
 def test_refused_names_the_permission(make_place):

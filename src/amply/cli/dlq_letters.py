@@ -10,8 +10,8 @@ import msgspec
 
 from amply.cli import output, times
 from amply.cli.output import Alarm
-from amply.deadletters.deaths import Death, Found
-from amply.deadletters.failures import Failure
+from amply.deadletters.deaths import Found
+from amply.deadletters.failures import Cause, Failure
 from amply.deadletters.letters import SOON_MS
 from amply.envelope.json_text import ascii_json
 
@@ -25,11 +25,11 @@ _ID_CHARS = 8
 COLUMNS = ("Id", "Task", "Job", "Error", "Receives", "Age", "Left", "Source")
 
 
-def row(found: Found, retention_s: int, now_ms: int) -> tuple[object, ...]:
-    """The letter's cells for `COLUMNS`."""
+def row(found: Found, retention_s: int, now_ms: int, *, is_narrow: bool) -> tuple[object, ...]:
+    """The letter's cells for `COLUMNS`; the beginning of its id where they are narrow."""
     letter = found.letter
     return (
-        output.brief(letter.message_id, NAME_CHARS),
+        letter.message_id[:_ID_CHARS] if is_narrow else output.brief(letter.message_id, NAME_CHARS),
         output.brief(found.job.task or "", NAME_CHARS),
         (found.job.id or "")[:_ID_CHARS],
         output.brief(found.death.text, ERROR_CHARS),
@@ -64,7 +64,7 @@ def as_data(found: Found, retention_s: int) -> dict[str, Any]:
     }
 
 
-def death_data(death: Death) -> dict[str, Any]:
+def death_data(death: Cause) -> dict[str, Any]:
     """Why it died; `error` is all of it in one text."""
     return {
         "error": death.text,

@@ -8,7 +8,7 @@
 Knows how the parts of this room belong together; must not know the environment, or people.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
@@ -22,7 +22,7 @@ from amply.deadletters.archive import Archive
 from amply.deadletters.collecting import Collected, collect
 from amply.deadletters.deaths import Found, found
 from amply.deadletters.editing import edit
-from amply.deadletters.failures import Failure, Failures
+from amply.deadletters.failures import FILE_NAME, Failure, Failures
 from amply.deadletters.gateway import Gateway, NotFoundError, Queue
 from amply.deadletters.groups import Groups
 from amply.deadletters.importing import Imported, import_letters
@@ -35,7 +35,13 @@ from amply.deadletters.walks import walk
 from amply.topology.model import Topology
 from amply.transport.endpoint import Endpoint, resolve
 
+Tell = Callable[[Outcome], object]
+
 _PREFIX_CHARS_MIN = 8
+
+
+def _nobody(_: Outcome) -> None:
+    """Nobody is told."""
 
 
 class DeadLetterQueue:
@@ -61,7 +67,7 @@ class DeadLetterQueue:
     ) -> None:
         self.name = name
         self.gateway = Gateway(endpoint or resolve(region=region, endpoint_url=endpoint_url))
-        self.failures = Failures(data / "failures.sqlite")
+        self.failures = Failures(data / FILE_NAME)
         self._data = data
         self._telemetry_queue = telemetry_queue
         self._topology = topology
@@ -151,24 +157,26 @@ class DeadLetterQueue:
         total: int | None = None,
         progress: Progress | None = None,
         cancel: Event | None = None,
+        told: Tell | None = None,
     ) -> Outcome:
         """Send the letters that are meant back to where they came from, or to a queue; then delete them here.
 
         - `rate`: messages a second at most
         - `total`: how many are meant, for `progress`, which is called with (done, total, messages a second)
         - `cancel`: once set, what is in hand is finished and nothing more begun
+        - `told`: gets the outcome before it is forgotten here, so that a kill leaves no duplicate that nobody named
 
         What an interrupted run has left is put in order first; `settled` says so.
         """
-        return self._run(self._redrive(match, to=to, rate=rate), total=total, progress=progress, cancel=cancel)
+        return self._run(self._redrive(match, to=to, rate=rate), total, progress, cancel, told)
 
-    def edit(self, message_id: str, body: str, *, to: str | None = None) -> Outcome:
+    def edit(self, message_id: str, body: str, *, to: str | None = None, told: Tell | None = None) -> Outcome:
         """Send a letter with another body, as `redrive` does; `editing.edited_body` makes one of a Celery job.
 
         NotFoundError if there is no letter with that message id, RefusedError for a body that SQS does not take.
         """
         with self._journal() as journal:
-            return edit(
+            outcome = edit(
                 self.gateway,
                 self.queue,
                 journal,
@@ -179,6 +187,8 @@ class DeadLetterQueue:
                 to=to,
                 topology=self._topology,
             )
+            (told or _nobody)(outcome)
+            return outcome
 
     def resume(
         self,
@@ -186,13 +196,14 @@ class DeadLetterQueue:
         rate: float | None = None,
         progress: Progress | None = None,
         cancel: Event | None = None,
+        told: Tell | None = None,
     ) -> Outcome:
         """Go on with the run that did not end, with the same letters meant. NotFoundError if there is none."""
         asked = self.interrupted()
         if asked is None:
             raise NotFoundError(f"nothing was interrupted that was done with {self.name}")
         again = replace(asked, started_ms=self._clock.now_ms(), rate=rate or asked.rate)
-        return self._run(again, progress=progress, cancel=cancel)
+        return self._run(again, None, progress, cancel, told)
 
     def interrupted(self) -> Asked | None:
         """What the run was asked that did not end; None if there is none. RefusedError while one runs."""
@@ -240,21 +251,17 @@ class DeadLetterQueue:
         total: int | None = None,
         progress: Progress | None = None,
         cancel: Event | None = None,
+        told: Tell | None = None,
     ) -> Outcome:
         """Delete the letters that are meant, each after it was added to the archive, on the disk."""
         path = str(Path(archive_path).absolute())
         asked = Asked(verb="rm", match=match, archive=path, started_ms=self._clock.now_ms())
-        return self._run(asked, total=total, progress=progress, cancel=cancel)
+        return self._run(asked, total, progress, cancel, told)
 
     # Running
 
     def _run(
-        self,
-        asked: Asked,
-        *,
-        total: int | None = None,
-        progress: Progress | None = None,
-        cancel: Event | None = None,
+        self, asked: Asked, total: int | None, progress: Progress | None, cancel: Event | None, told: Tell | None
     ) -> Outcome:
         queue = self.queue
         with self._journal() as journal, self._target(queue, asked) as target:
@@ -268,7 +275,9 @@ class DeadLetterQueue:
                 progress=progress,
                 cancel=cancel,
             )
-            return run.run(asked, self.failures)
+            outcome = run.run(asked, self.failures)
+            (told or _nobody)(outcome)
+            return outcome
 
     @contextmanager
     def _target(self, queue: Queue, asked: Asked) -> Iterator[Target]:

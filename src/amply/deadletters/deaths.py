@@ -4,6 +4,7 @@ Knows letters and causes; must not know where either comes from.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Protocol
 
@@ -18,39 +19,16 @@ from amply.deadletters.letters import REDRIVEN_AT, Letter
 UNREPORTED = "no failure was reported: its worker was killed, or its lease ended while it ran"
 NOT_MOVED = "it was sent here, and did not die in a queue"
 NO_JOB = "not a Celery job"
-_LATER = "the runs after it reported nothing: their workers were killed, or their leases ended"
 
-
-class Death(Struct, frozen=True, kw_only=True):
-    """Why a letter is one. `kind` is equal for equal failures; `attempt` counts runs from 1.
-
-    `exception` and `message` are empty, `worker` and `at_ms` None, where no worker told of a failure. Unless `is_last`,
-    there were runs after this failure of which nobody told.
-    """
-
-    kind: str
-    reason: str
-    exception: str = ""
-    message: str = ""
-    worker: str | None = None
-    attempt: int | None = None
-    at_ms: int | None = None
-    is_last: bool = True
-
-    @property
-    def text(self) -> str:
-        """In one line, if the message is one."""
-        what = ": ".join(filter(None, (self.exception, self.message)))
-        told = f"{self.reason}: {what}" if what and self.reason != "raised" else what or self.reason
-        return told if self.is_last else f"{told} (of run {self.attempt}; {_LATER})"
+_REMEMBERED_GROUPS_MAX = 10_000
 
 
 class Found(Struct, frozen=True):
-    """A letter, which job it is, and why it is one. `group` names those with the same task and kind of failure."""
+    """A letter, which job it is, and why it died. `group` names those with the same task and kind of failure."""
 
     letter: Letter
     job: Headline
-    death: Death
+    death: Cause
     group: str
 
 
@@ -61,34 +39,26 @@ class Causes(Protocol):
         """The last known failure of each message (its id at SQS, and its job's)."""
 
 
-def explain(letter: Letter, job: Headline, cause: Cause | None) -> Death:
+def explain(letter: Letter, job: Headline, cause: Cause | None) -> Cause:
     """What its worker told; else what the letter itself lets conclude."""
-    if cause is not None and cause.at_ms >= _redriven_ms(letter):
-        return Death(
-            kind=cause.kind,
-            reason=cause.reason,
-            exception=cause.exception,
-            message=cause.message,
-            worker=cause.worker,
-            attempt=cause.attempt,
-            at_ms=cause.at_ms,
-            is_last=cause.is_last,
-        )
+    # What failed before it was brought back is not why it died again.
+    if cause is not None and (REDRIVEN_AT not in letter.attributes or (cause.at_ms or 0) >= _redriven_ms(letter)):
+        return cause
     if job.task is None and (why := told(letter.body).unreadable) is not None:
         return _unreported(NO_JOB, why)
     return _unreported(UNREPORTED if letter.source is not None else NOT_MOVED)
 
 
 def _redriven_ms(letter: Letter) -> int:
-    """When it was brought back; what failed before is not why it died again."""
     try:
         return int(letter.attributes[REDRIVEN_AT]["StringValue"])
     except (KeyError, ValueError):
         return 0
 
 
-def _unreported(reason: str, message: str = "") -> Death:
-    return Death(kind=fingerprint(reason, "", message, ""), reason=reason, message=message)
+@lru_cache(maxsize=64)
+def _unreported(reason: str, message: str = "") -> Cause:
+    return Cause(fingerprint(reason, "", message, ""), reason, message=message)
 
 
 def found(pages: Iterable[list[Letter]], causes: Causes) -> Iterator[list[Found]]:
@@ -108,9 +78,6 @@ def found(pages: Iterable[list[Letter]], causes: Causes) -> Iterator[list[Found]
                 group = groups[key] = group_id(*key)
             page.append(Found(letter, job, death, group))
         yield page
-
-
-_REMEMBERED_GROUPS_MAX = 10_000
 
 
 def group_id(task: str | None, kind: str) -> str:

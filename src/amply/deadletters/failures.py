@@ -33,6 +33,8 @@ _NAME_CHARS = 256
 _MESSAGE_CHARS = 1_000
 _TRACEBACK_CHARS = 4_000
 
+_LATER = "the runs after it reported nothing: their workers were killed, or their leases ended"
+
 _FORMAT = 1
 # How long one process waits for another's writes, each of which takes milliseconds.
 _BUSY_TIMEOUT_S = 10
@@ -87,7 +89,7 @@ class Failure(Struct, frozen=True, kw_only=True, tag_field="type", tag="delivery
 
 
 class Cause(Struct, frozen=True):
-    """Why a message failed the last time.
+    """Why a message failed the last time; `worker` and what follows are None or 0 where no worker told of it.
 
     - `kind`: the failure's fingerprint, 12 hex digits.
     - `worker`: Celery's name of it, or else its machine's, and its process id.
@@ -97,14 +99,21 @@ class Cause(Struct, frozen=True):
 
     kind: str
     reason: str
-    exception: str
-    message: str
-    worker: str
-    attempt: int
-    receive_count: int
-    at_ms: int
-    is_last: bool
-    failures: int
+    exception: str = ""
+    message: str = ""
+    worker: str | None = None
+    attempt: int | None = None
+    receive_count: int | None = None
+    at_ms: int | None = None
+    is_last: bool = True
+    failures: int = 0
+
+    @property
+    def text(self) -> str:
+        """In one line, if the message is one."""
+        what = ": ".join(filter(None, (self.exception, self.message)))
+        told = f"{self.reason}: {what}" if what and self.reason != "raised" else what or self.reason
+        return told if self.is_last else f"{told} (of run {self.attempt}; {_LATER})"
 
 
 class Failures:

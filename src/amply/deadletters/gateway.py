@@ -232,9 +232,7 @@ class Gateway:
     def _send(self, queue: Queue, batch: list[Message]) -> list[Sent]:
         entries = [_entry(str(index), message) for index, message in enumerate(batch)]
         try:
-            answer = self._client.call(
-                "SendMessageBatch", {"QueueUrl": queue.url, "Entries": entries}, timeout_s=_TIMEOUT_S
-            )
+            answer = self._send_entries({"QueueUrl": queue.url, "Entries": entries})
         except SqsFault as fault:
             # Of a server's fault nobody knows whether it came before or after it had stored the batch.
             return [Sent(None, str(fault), fault.status >= 500)] * len(batch)
@@ -246,6 +244,17 @@ class Gateway:
         for failed in answer.get("Failed") or ():
             outcomes[int(failed["Id"])] = Sent(None, f"{failed.get('Code')}: {failed.get('Message', '')}")
         return outcomes
+
+    def _send_entries(self, members: dict[str, Any]) -> Any:
+        """What is throttled, or lacks credentials for the moment, was surely not stored: that is asked again."""
+        for attempt in range(_TRIES_MAX - 1):
+            try:
+                return self._client.call("SendMessageBatch", members, timeout_s=_TIMEOUT_S)
+            except Transient as fault:
+                if fault.status >= 500:
+                    raise
+                self._pause(_FIRST_PAUSE_S * 2**attempt)
+        return self._client.call("SendMessageBatch", members, timeout_s=_TIMEOUT_S)
 
     def _each(
         self, action: str, queue: Queue, letters: Sequence[Letter], entry: Callable[[Letter], dict[str, Any]]

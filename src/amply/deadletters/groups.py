@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from amply.deadletters.deaths import Death, Found
+from amply.deadletters.deaths import Found
+from amply.deadletters.failures import Cause
 from amply.deadletters.letters import SOON_MS
 
 # Beyond, letters are counted but in no group: a body that says another task each time must not fill the memory.
@@ -22,7 +23,7 @@ class Group(Struct, kw_only=True):
 
     id: str
     task: str | None
-    death: Death
+    death: Cause
     example_id: str
     first_ms: int
     last_ms: int
