@@ -58,12 +58,16 @@ def ls(*, match: Match, limit: int, place: Place, as_json: bool) -> None:
                 }
             )
         else:
+            is_narrow = output.is_narrow()
             output.write_table(
                 f"Dead letters in {letters.name}",
                 COLUMNS,
-                [row(found, retention_s, now_ms) for found in shown],
+                [row(found, retention_s, now_ms, is_narrow=is_narrow) for found in shown],
                 whole={"Id", "Age", "Left", "Job"},
+                spare={"Job", "Receives", "Source"},
             )
+            if is_narrow and shown:
+                output.say("Cut to the terminal's width: show and edit take these ids, --id wants whole ones.")
         if not shown:
             output.say("No dead letters." if match == Match() else "No such dead letters.")
         elif more:
@@ -115,6 +119,7 @@ def _write_groups(letters: DeadLetterQueue, shown: list[Group], tracebacks: dict
         columns,
         [_group_row(of, now_ms) for of in shown],
         whole={"Group", "Count", "First", "Last", "Left"},
+        spare={"First", "Sources", "Within a day"},
     )
     for of in shown:
         if text := tracebacks.get(of.id):

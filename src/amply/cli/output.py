@@ -4,6 +4,7 @@ Text that comes from outside (a queue's name, a task's arguments, an error) is m
 """
 
 import json
+import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
@@ -16,6 +17,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 # Control characters steer a terminal; format characters (bidirectional marks, zero-width ones) make a line read as what
 # it is not; surrogates cannot be written; the line separators break a line (Unicode TR 36).
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_WIDE_COLUMNS = 120
 
 
 def json_option(function: _F) -> _F:
@@ -83,12 +85,23 @@ def write_text(text: str, *, indent: str = "", lines: int | None = None) -> None
         click.echo(f"{indent}… {count(len(told) - len(shown))} lines more")
 
 
+def is_narrow() -> bool:
+    """Whether stdout is a terminal where a wide table would be all broken lines."""
+    return sys.stdout.isatty() and shutil.get_terminal_size().columns < _WIDE_COLUMNS
+
+
 def write_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, whole: Collection[str] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    whole: Collection[str] = (),
+    spare: Collection[str] = (),
 ) -> None:
     """Write rows to stdout: a drawn table on a terminal, else one line a row with tabs between the cells.
 
-    The cells of the columns `whole` are not broken into lines; an `Alarm` is red.
+    The cells of the columns `whole` are not broken into lines, the columns `spare` are left out on a narrow terminal;
+    an `Alarm` is red.
     """
     cells = [[safe("" if cell is None else str(cell)) for cell in row] for row in rows]
     if not sys.stdout.isatty():
@@ -100,11 +113,12 @@ def write_table(
     from rich.text import Text
 
     table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in whole)
+    kept = [index for index, column in enumerate(columns) if not (column in spare and is_narrow())]
+    for index in kept:
+        table.add_column(columns[index], overflow="fold", no_wrap=columns[index] in whole)
     for row, shown in zip(rows, cells, strict=True):
-        styles = ("bold red" if isinstance(cell, Alarm) else "" for cell in row)
-        table.add_row(*(Text(cell, style=style) for cell, style in zip(shown, styles, strict=True)))
+        styles = ["bold red" if isinstance(cell, Alarm) else "" for cell in row]
+        table.add_row(*(Text(shown[index], style=styles[index]) for index in kept))
     Console().print(table)  # leaves out colour when NO_COLOR is set
 
 

@@ -80,9 +80,9 @@ def start(tmp_path):
     """Start `amply dlq ...` as a process of its own."""
     running = []
 
-    def started(*arguments, **options):
+    def started(*arguments, columns=200, **options):
         command = [sys.executable, "-m", "amply", "dlq", *arguments]
-        changes = {"COLUMNS": "200", "TERM": "xterm-256color"}
+        changes = {"COLUMNS": str(columns), "TERM": "xterm-256color"}
         running.append(subprocess.Popen(command, env=settings.child_environment(changes), **options))
         return running[-1]
 
@@ -97,10 +97,10 @@ def start(tmp_path):
 def on_terminal(start):
     """Run `amply dlq ...` on a terminal, answering what it asks; exit code and everything that came to the screen."""
 
-    def ran(*arguments, answer=""):
+    def ran(*arguments, answer="", columns=200):
         ours, theirs = pty.openpty()
         try:
-            process = start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
+            process = start(*arguments, columns=columns, stdin=theirs, stdout=theirs, stderr=theirs)
         finally:
             os.close(theirs)
         os.write(ours, answer.encode())

@@ -246,6 +246,18 @@ def test_a_table_is_drawn_on_a_terminal_and_ids_are_whole(letters, on_terminal):
     assert "│" in screen
 
 
+def test_a_narrow_terminal_gets_short_ids_and_fewer_columns_and_is_told(letters, on_terminal):
+    code, screen = on_terminal("ls", columns=100)
+    assert code == 0
+    assert all(message_id[:8] in screen and message_id not in screen for message_id in letters)
+    assert "Error" in screen
+    assert "Source" not in screen
+    assert "Cut to the terminal's width: show and edit take these ids, --id wants whole ones." in screen
+    code, screen = on_terminal("groups", columns=100)
+    assert code == 0
+    assert "Sources" not in screen
+
+
 def test_more_causes_than_time_is_told(monkeypatch, capsys):
     class Hurried:
         def collect(self):
