@@ -19,6 +19,7 @@ from amply.deadletters import archive as archives
 from amply.deadletters.dead_letter_queue import DeadLetterQueue
 from amply.deadletters.importing import Imported
 from amply.deadletters.matching import Match
+from amply.deadletters.moving import Outcome
 from amply.errors import AmplyError
 
 _SHOWN = 20
@@ -146,11 +147,15 @@ def rm(*, match: Match, everything: bool, archive: Path | None, yes: bool, place
         if archive is None:
             _make_folder(path.parent)
         with Progress("Deleting", after=f"What is deleted is in {path}. Repeat the command to go on.") as progress:
-            outcome = letters.remove(match, path, total=total, progress=progress, cancel=progress.cancel)
-        code = dlq_outcomes.write(letters, outcome, "Deleted", as_json=as_json, archive=str(path))
-        if outcome.moved or outcome.waiting:
-            output.say(f"They are in {path}.")
-        return code
+
+            def told(outcome: Outcome) -> None:
+                progress.end()
+                dlq_outcomes.write(letters, outcome, "Deleted", as_json=as_json, archive=str(path))
+                if outcome.moved or outcome.waiting:
+                    output.say(f"They are in {path}.")
+
+            outcome = letters.remove(match, path, total=total, progress=progress, cancel=progress.cancel, told=told)
+        return dlq_outcomes.exit_code(outcome)
 
 
 def _default_archive(place: Place, queue_name: str) -> Path:

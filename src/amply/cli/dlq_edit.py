@@ -18,6 +18,7 @@ from amply.cli.json_options import read_json
 from amply.deadletters.editing import edited_body
 from amply.deadletters.gateway import BATCH_BYTES_MAX
 from amply.deadletters.jobs import told
+from amply.deadletters.moving import Outcome
 from amply.envelope.json_text import ascii_json
 from amply.errors import AmplyError
 
@@ -79,8 +80,11 @@ def edit(
         whereto = output.brief(to or letter.source or "its queue", NAME_CHARS)
         what = output.brief(found.job.task or "what is no job", NAME_CHARS)
         confirm(f"Send letter {letter.message_id} ({what}) to {whereto}?", yes=yes)
-        outcome = letters.edit(letter.message_id, new, to=to)
-        return dlq_outcomes.write(letters, outcome, "Sent", as_json=as_json, id=letter.message_id)
+
+        def told_of(outcome: Outcome) -> None:
+            dlq_outcomes.write(letters, outcome, "Sent", as_json=as_json, id=letter.message_id)
+
+        return dlq_outcomes.exit_code(letters.edit(letter.message_id, new, to=to, told=told_of))
 
 
 def _read(file: Path) -> str:

@@ -60,14 +60,18 @@ def as_data(letters: DeadLetterQueue, outcome: Outcome, **more: Any) -> dict[str
     }
 
 
-def write(letters: DeadLetterQueue, outcome: Outcome, title: str, *, as_json: bool, **more: Any) -> int:
-    """Write what came of it; the exit code."""
+def write(letters: DeadLetterQueue, outcome: Outcome, title: str, *, as_json: bool, **more: Any) -> None:
+    """Write what came of it."""
     if as_json:
         output.write_json(as_data(letters, outcome, **more))
     else:
         rows = [(name, output.count(count)) for name, count in outcome.destinations.items()]
         output.write_table(title, ("To", "Letters"), rows)
         tell(outcome)
+
+
+def exit_code(outcome: Outcome) -> int:
+    """What a command ends with that has moved letters."""
     if outcome.is_cancelled:
         return EXIT_INTERRUPTED
     return _EXIT_STAYED if outcome.stayed or outcome.waiting else 0

@@ -52,41 +52,44 @@ def redrive(
     if not (resume or dry_run):
         check_can_answer(yes=yes)
     with opened(place) as letters:
+        collect(letters)
         if resume:
             return _resume(letters, rate, as_json=as_json)
         tell_interrupted(letters)
-        collect(letters)
         if dry_run:
             with cost_told(letters):
-                outcome = letters.plan(match, to=to)
-            dlq_outcomes.write(letters, outcome, "Would be redriven", as_json=as_json, dry_run=True)
+                plan = letters.plan(match, to=to)
+            dlq_outcomes.write(letters, plan, "Would be redriven", as_json=as_json, dry_run=True)
             return 0
-        total = _ask(letters, match, to, yes=yes)
-        if total == 0:
-            outcome = Outcome()
-        else:
-            with Progress("Redriving", after=_AFTER) as progress:
-                outcome = letters.redrive(
-                    match, to=to, rate=rate, total=total, progress=progress, cancel=progress.cancel
-                )
-        return dlq_outcomes.write(letters, outcome, "Redriven", as_json=as_json, dry_run=False)
+        total = letters.queue.messages if match == Match() else None
+        if not yes:
+            plan = letters.plan(match, to=to)
+            total = dlq_outcomes.total(plan)
+            if total == 0:
+                dlq_outcomes.write(letters, plan, "Redriven", as_json=as_json, dry_run=False)
+                return dlq_outcomes.exit_code(plan)
+            dlq_outcomes.tell_stays(plan)
+            confirm(f"Redrive {dlq_outcomes.whereto(plan)}?", yes=yes)
+        with Progress("Redriving", after=_AFTER) as progress:
+
+            def told(outcome: Outcome) -> None:
+                progress.end()
+                dlq_outcomes.write(letters, outcome, "Redriven", as_json=as_json, dry_run=False)
+
+            outcome = letters.redrive(
+                match, to=to, rate=rate, total=total, progress=progress, cancel=progress.cancel, told=told
+            )
+        return dlq_outcomes.exit_code(outcome)
 
 
 def _resume(letters: DeadLetterQueue, rate: float | None, *, as_json: bool) -> int:
     asked = letters.interrupted()
     title = _TITLES[asked.verb] if asked is not None else ""
     with Progress("Going on", after=_AFTER) as progress:
-        outcome = letters.resume(rate=rate, progress=progress, cancel=progress.cancel)
-    return dlq_outcomes.write(letters, outcome, title, as_json=as_json, dry_run=False)
 
+        def told(outcome: Outcome) -> None:
+            progress.end()
+            dlq_outcomes.write(letters, outcome, title, as_json=as_json, dry_run=False)
 
-def _ask(letters: DeadLetterQueue, match: Match, to: str | None, *, yes: bool) -> int | None:
-    """How many letters there are to redrive, as far as that is known without a look at each."""
-    if yes:
-        return letters.queue.messages if match == Match() else None
-    plan = letters.plan(match, to=to)
-    dlq_outcomes.tell_stays(plan)
-    count = dlq_outcomes.total(plan)
-    if count:
-        confirm(f"Redrive {dlq_outcomes.whereto(plan)}?", yes=yes)
-    return count
+        outcome = letters.resume(rate=rate, progress=progress, cancel=progress.cancel, told=told)
+    return dlq_outcomes.exit_code(outcome)

@@ -49,6 +49,10 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         signal.signal(signal.SIGINT, self._handler)
+        self.end()
+
+    def end(self) -> None:
+        """Leave the screen to others: there is no more to tell. Ctrl-C means what it meant within the block."""
         if self._bar is not None:
             self._bar.stop()
 
@@ -73,8 +77,7 @@ class Progress:
             self.cancel.set()
             output.say("Finishing what is in hand. Ctrl-C again to stop at once.")
             return
-        if self._bar is not None:
-            self._bar.stop()
+        self.end()
         output.say(f"Stopped at once. {self._after}")
         # Threads may wait for SQS; what is in hand is in the journal.
         os._exit(EXIT_INTERRUPTED)
@@ -86,4 +89,4 @@ def _bar() -> "Bar":
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
-    return Bar(*columns, console=Console(stderr=True))
+    return Bar(*columns, console=Console(stderr=True), redirect_stdout=False)

@@ -1,6 +1,8 @@
 """`amply dlq redrive`: what it asks, moves, leaves, tells and ends with; Ctrl-C, kills, and going on after them."""
 
 import json
+import os
+import pty
 import signal
 import sys
 import time
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from graveyards import DLQ, REPORT, WEBHOOK, celery_body
+from graveyards import DLQ, REPORT, WEBHOOK, celery_body, read_all
 
 HIGH, LOW = "amply-celery-high", "amply-celery-low"
 PATIENCE_S = 30
@@ -135,6 +137,14 @@ def test_on_a_terminal_yes_moves_with_a_bar_and_a_table(letters, graveyard, on_t
     assert graveyard.count() == 0
 
 
+def test_on_a_terminal_nothing_is_asked_where_nothing_can_go(graveyard, on_terminal):
+    graveyard.send("whose am I")
+    code, screen = on_terminal("redrive", "--all")
+    assert code == 1
+    assert "[y/N]" not in screen
+    assert screen.count("1 letter stays: nobody knows where it came from; say --to") == 1
+
+
 def wait_for(true):
     deadline = time.monotonic() + PATIENCE_S
     while not true():
@@ -189,3 +199,30 @@ def test_while_one_redrives_another_is_refused_and_a_look_tells_of_it(graveyard,
     assert (code, f"(pid {process.pid})" in err) == (4, True)
     code, _, err = amply("ls")
     assert (code, f"(pid {process.pid})" in err) == (0, True)
+
+
+def test_what_came_of_it_is_on_stdout_before_the_run_is_forgotten(letters, amply, data, monkeypatch):
+    journal = data / "redrives" / f"{DLQ}.jsonl"
+    written = []
+
+    def write_json(told):
+        written.append((told["moved"], journal.read_text()))
+
+    monkeypatch.setattr("amply.cli.output.write_json", write_json)
+    assert amply("redrive", "--all", "--yes", "--json")[0] == 0
+    ((moved, kept),) = written
+    assert moved == 3
+    assert '"verb":"redrive"' in kept
+    assert not journal.exists()
+
+
+def test_json_goes_to_a_file_while_the_bar_is_on_the_terminal(letters, start, tmp_path):
+    ours, theirs = pty.openpty()
+    with (tmp_path / "out").open("w") as out:
+        process = start("redrive", "--all", "--json", "--yes", stdin=theirs, stdout=out, stderr=theirs)
+    os.close(theirs)
+    screen = read_all(ours)
+    assert process.wait() == 0, screen
+    assert json.loads((tmp_path / "out").read_text())["moved"] == 3
+    assert "Redriving" in screen
+    assert '"moved"' not in screen
