@@ -92,6 +92,19 @@ def test_depth_compares_a_deep_queue_with_an_empty_one_and_loses_no_message(tmp_
     assert "messages waiting" in seen
 
 
+def test_dead_letters_are_all_grouped_and_all_redriven(tmp_path: Path) -> None:
+    sizes = "--letters", "200", "--rounds", "1", "--rate", "200", "--rate-seconds", "0.3"
+    content, seen = bench(tmp_path, "dead-letters", *sizes)
+
+    figures = content["figures"]
+    assert figures["letters"] == 200
+    assert min(figures["groups_s"]["median"], figures["few_groups_s"], figures["groups_mb"]) > 0
+    assert min(figures["redrive_per_s"], figures["redrive_us"], figures["redrive_broker_us"]) > 0
+    assert figures["rate_held"] > 0
+    assert figures["errors"] == 0
+    assert "200 dead letters" in seen
+
+
 def test_profile_shows_the_functions_of_the_event_loop(tmp_path: Path) -> None:
     content, seen = bench(tmp_path, "profile", "--connections", "8", "--seconds", "1")
 

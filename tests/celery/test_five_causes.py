@@ -34,16 +34,25 @@ class Story:
         self.dying = jobs.of(*CAUSES)
 
     def wait_until_dead(self):
-        expected = [0, len(self.dying)]
-        until(
-            lambda: self.sampler.faults or [self.shop.count(queue) for queue in (WORK, DEAD_LETTERS)] == expected,
-            lambda: f"jobs die: {self.shop.count(WORK)}, {self.shop.count(DEAD_LETTERS)}; {self.shop.said()}",
-        )
+        self.wait_until(lambda: self.counts()[2:] == (0, len(self.dying)))
 
     def wait_until_done(self, numbers):
+        self.wait_until(lambda: numbers <= self.shop.done().keys() and not self.shop.count(WORK))
+
+    def wait_until(self, happened):
+        """However many jobs there are, as long as they go on."""
+
+        def is_over():
+            return happened() or self.sampler.faults
+
+        while not is_over():
+            self.wait_for_change(is_over)
+
+    def wait_for_change(self, is_over):
+        before = self.counts()
         until(
-            lambda: self.sampler.faults or (numbers <= self.shop.done().keys() and not self.shop.count(WORK)),
-            lambda: f"not done: {sorted(numbers - self.shop.done().keys())[:9]}; {self.shop.said()}",
+            lambda: is_over() or self.counts() != before,
+            lambda: f"sent, done, queued, dead stay {before}; {self.shop.said()}",
         )
 
     def collect(self):
