@@ -47,6 +47,7 @@ class Story:
 
         while not is_over():
             self.wait_for_change(is_over)
+        assert not self.sampler.faults
 
     def wait_for_change(self, is_over):
         before = self.counts()
