@@ -58,6 +58,9 @@ def test_groups_letters_and_tracebacks_tell_what_workers_told(place, dlq):
     found = dlq.letter("mend-3")
     assert [one.attempt for one in dlq.history(found)] == [5]
     assert dlq.letter(found.letter.message_id[:12]).job.id == "mend-3"
+    place.die(envelope("tasks.long", "a-long-name-1"), envelope("tasks.long", "a-long-name-2"))
+    with pytest.raises(RefusedError):
+        dlq.letter("a-long-name")
     assert dlq.groups(Match(group=told.groups[1].id)).letters == 4
     with pytest.raises(NotFoundError):
         dlq.letter("nobody")
@@ -127,9 +130,16 @@ def test_letters_do_not_go_round_in_a_circle(dlq):
         dlq.redrive(to="dead")
 
 
-def test_one_run_at_a_time(dlq):
-    with dlq._journal(), pytest.raises(RefusedError):
-        dlq.redrive(to="jobs")
+def test_one_run_at_a_time_and_any_number_of_looks(dlq):
+    with dlq._journal() as journal:
+        with pytest.raises(RefusedError):
+            dlq.redrive(to="jobs")
+        journal.start(dlq._redrive(Match(), to="jobs"))
+        with pytest.raises(RefusedError):
+            dlq.interrupted()
+    assert dlq.interrupted().to == "jobs"
+    assert dlq.groups().letters == 17
+    assert dlq.resume().moved == 17
 
 
 def test_without_a_telemetry_queue_nothing_is_collected(place, tmp_path):

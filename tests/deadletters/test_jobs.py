@@ -21,6 +21,7 @@ HOSTILE = {
     "list": "[1, 2]",
     "number": "7",
     "deep": "[" * 5000,
+    "deep headers": '{"body": "x", "headers": {"task": "t", "x": ' + "[" * 50_000 + "]" * 50_000 + "}}",
     "headers of another type": '{"headers": 5, "body": "x"}',
     "task of another type": '{"headers": {"task": 5, "id": []}, "body": "x"}',
     "binary in base64": base64.b64encode(bytes(range(256))).decode(),

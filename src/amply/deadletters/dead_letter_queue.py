@@ -23,11 +23,11 @@ from amply.deadletters.collecting import Collected, collect
 from amply.deadletters.deaths import Found, found
 from amply.deadletters.editing import edit
 from amply.deadletters.failures import FILE_NAME, Failure, Failures
-from amply.deadletters.gateway import Gateway, NotFoundError, Queue
+from amply.deadletters.gateway import Gateway, NotFoundError, Queue, RefusedError
 from amply.deadletters.groups import Groups
 from amply.deadletters.importing import Imported, import_letters
-from amply.deadletters.journal import Asked, Journal
-from amply.deadletters.matching import Match
+from amply.deadletters.journal import Asked, Journal, interrupted
+from amply.deadletters.matching import Match, is_called
 from amply.deadletters.moving import Moving, Outcome, Progress, Target
 from amply.deadletters.redriving import Redriving
 from amply.deadletters.removing import Removing
@@ -37,7 +37,7 @@ from amply.transport.endpoint import Endpoint, resolve
 
 Tell = Callable[[Outcome], object]
 
-_PREFIX_CHARS_MIN = 8
+_SEVERAL = 3
 
 
 def _nobody(_: Outcome) -> None:
@@ -113,19 +113,23 @@ class DeadLetterQueue:
             return groups.group(meant, retention_s=queue.retention_s, now_ms=now_ms)
 
     def letter(self, named: str) -> Found:
-        """A letter by the id of its message or its job, or the first eight or more characters of either."""
-        close: Found | None = None
+        """A letter by the id of its message or its job, or the first eight or more characters of either.
+
+        NotFoundError if there is none, RefusedError if there are several.
+        """
+        close: dict[str, Found] = {}
         with closing(self._pages(self.queue)) as pages:
             for page in pages:
                 for one in page:
-                    ids = one.letter.message_id, one.job.id or ""
-                    if named in ids:
+                    if one.letter.message_id == named:
                         return one
-                    if len(named) >= _PREFIX_CHARS_MIN and any(each.startswith(named) for each in ids):
-                        close = close or one
-        if close is None:
+                    if len(close) < _SEVERAL and is_called(one, named):
+                        close[one.letter.message_id] = one
+        if not close:
             raise NotFoundError(f"there is no letter {named} in {self.name}", hint="See them with: amply dlq ls")
-        return close
+        if len(close) > 1:
+            raise RefusedError(f"several letters are called {named}", hint=f"Name one by its id: {', '.join(close)}")
+        return next(iter(close.values()))
 
     def history(self, one: Found) -> list[Failure]:
         """The failed runs of a letter's job that are known, oldest first."""
@@ -207,8 +211,7 @@ class DeadLetterQueue:
 
     def interrupted(self) -> Asked | None:
         """What the run was asked that did not end; None if there is none. RefusedError while one runs."""
-        with self._journal() as journal:
-            return journal.asked
+        return interrupted(self._data, self.name)
 
     # Putting away
 

@@ -11,6 +11,8 @@ from amply.deadletters.letters import SOON_MS
 
 # Beyond, letters are counted but in no group: a body that says another task each time must not fill the memory.
 GROUPS_MAX = 1000
+SOURCES_MAX = 20
+OTHER_QUEUES = "other queues"
 
 
 class Group(Struct, kw_only=True):
@@ -84,7 +86,8 @@ def _begun(found: Found, retention_s: int) -> Group:
 def _count(of: Group, found: Found, retention_s: int, now_ms: int) -> None:
     died_ms, expires_ms = _died_ms(found), found.letter.expires_ms(retention_s)
     of.count += 1
-    of.sources[found.letter.source] += 1
+    source = found.letter.source
+    of.sources[source if source in of.sources or len(of.sources) < SOURCES_MAX else OTHER_QUEUES] += 1
     of.first_ms = min(of.first_ms, died_ms)
     of.soonest_ms = min(of.soonest_ms, expires_ms)
     if expires_ms - now_ms < SOON_MS:

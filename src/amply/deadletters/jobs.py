@@ -53,7 +53,7 @@ def headline(body: str) -> Headline:
     """The job's task, id and routing key; never raises."""
     try:
         quick = _decode(body if body.startswith("{") else binascii.a2b_base64(body))
-    except (msgspec.DecodeError, ValueError, UnicodeError):
+    except (msgspec.DecodeError, ValueError, UnicodeError, RecursionError):
         quick = None
     if quick is None or not quick.headers.task:
         # Rare: Celery's protocol 1, other languages' clients, or no job.

@@ -64,6 +64,41 @@ class _Line(Struct, omit_defaults=True):
 _decoder = msgspec.json.Decoder(_Line)
 
 
+def interrupted(folder: Path, queue_name: str) -> Asked | None:
+    """What a run was asked that did not end; None if there is none. RefusedError while one runs."""
+    path = _path(folder, queue_name)
+    if not path.exists():
+        return None
+    lock = Lock(path.with_suffix(".lock"), f"queue {queue_name}", is_shared=True)
+    try:
+        lines = Lines(path)
+        first = next(lines.read(), b"{}")
+        lines.close()
+    finally:
+        lock.release()
+    return _read(path, 1, first).asked
+
+
+def _read(path: Path, number: int, line: bytes) -> _Line:
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _damaged(path, number, error) from error
+
+
+def _damaged(path: Path, number: int, error: Exception) -> AmplyError:
+    return AmplyError(
+        f"the journal {path} is damaged in line {number}: {error}",
+        hint="It names letters that may be sent already. Look into it, then move it away.",
+    )
+
+
+def _path(folder: Path, queue_name: str) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}(\.fifo)?", queue_name):
+        raise AmplyError(f"no queue of SQS is called {queue_name!r}")
+    return folder / "redrives" / f"{queue_name}.jsonl"
+
+
 class Journal:
     """The journal of one queue: `<folder>/redrives/<queue>.jsonl`. For a `with` block, and any number of threads.
 
@@ -76,9 +111,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, queue_name: str) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}(\.fifo)?", queue_name):
-            raise AmplyError(f"no queue of SQS is called {queue_name!r}")
-        self._path = folder / "redrives" / f"{queue_name}.jsonl"
+        self._path = _path(folder, queue_name)
         self._queue_name = queue_name
         self._guard = ThreadLock()
         self._is_ended = False
@@ -105,12 +138,9 @@ class Journal:
 
     def _replay(self, line: bytes, number: int) -> None:
         try:
-            self._apply(_decoder.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
-            raise AmplyError(
-                f"the journal {self._path} is damaged in line {number}: {error}",
-                hint="It names letters that may be sent already. Look into it, then move it away.",
-            ) from error
+            self._apply(_read(self._path, number, line))
+        except KeyError as error:
+            raise _damaged(self._path, number, error) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -9,6 +9,7 @@ SOURCE = "AmplySource"
 # What a message carries that was brought back: from which queue, when (epoch milliseconds), how often by now.
 REDRIVEN_FROM, REDRIVEN_AT, REDRIVEN_COUNT = "amply-redriven-from", "amply-redriven-at", "amply-redriven-count"
 
+_QUEUE_NAME_CHARS_MAX = 80
 _MS_OF_A_DAY = 86_400_000
 # A letter that has less time left than this deserves a warning.
 SOON_MS = _MS_OF_A_DAY
@@ -84,4 +85,5 @@ class SqsMessage(Struct, rename="pascal"):
         arn = self.attributes.dead_letter_queue_source_arn
         if arn is not None:
             return arn.rpartition(":")[2]
-        return self.message_attributes[SOURCE].get("StringValue") if SOURCE in self.message_attributes else None
+        told = self.message_attributes[SOURCE].get("StringValue") if SOURCE in self.message_attributes else None
+        return told if told and len(told) <= _QUEUE_NAME_CHARS_MAX else None

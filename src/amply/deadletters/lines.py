@@ -5,6 +5,7 @@ Knows files. Must not know what the lines say.
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from amply.deadletters.gateway import RefusedError
 from amply.errors import AmplyError
 
 _READ_BYTES = 1 << 20
+# Whoever looks has the lock for the time that it takes to read a line.
+_LOOK_S = 0.02
+_LOOKS_MAX = 25
 
 
 class Lines:
@@ -80,23 +84,37 @@ class Lines:
 
 
 class Lock:
-    """A lock of a file's that only one process holds; the file says which. RefusedError while another has it."""
+    """A lock of a file's that only one process holds; the file says which. RefusedError while another has it.
 
-    def __init__(self, path: Path, what: str) -> None:
+    Any number may share it for a moment, to look; whoever wants it for itself waits for them.
+    """
+
+    def __init__(self, path: Path, what: str, *, is_shared: bool = False) -> None:
         try:
             self._file = open_private(path)
         except OSError as error:
             raise unusable(path, error) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not self._is_taken(is_shared=is_shared):
             owner = os.pread(self._file, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._file)
             raise RefusedError(
                 f"{what} is being worked on by another amply (pid {owner})", hint="Wait until it has ended, or end it."
-            ) from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+            )
+        if not is_shared:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def _is_taken(self, *, is_shared: bool) -> bool:
+        for _ in range(_LOOKS_MAX):
+            try:
+                fcntl.flock(self._file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if is_shared:
+                    return False
+                time.sleep(_LOOK_S)
+            else:
+                return True
+        return False
 
     def release(self) -> None:
         """Let others have it."""

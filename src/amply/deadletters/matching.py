@@ -9,6 +9,7 @@ from amply.deadletters.deaths import Found
 from amply.deadletters.jobs import told
 
 _GROUP_CHARS_MIN = 4
+_ID_CHARS_MIN = 8
 
 
 class Match(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -20,7 +21,7 @@ class Match(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `older_s`, `newer_s`: seconds since the letter was sent first
     - `source`: the queue that it came from
     - `group`: a group's id, or at least four digits of its beginning
-    - `ids`: letters by the id of the message or of the job
+    - `ids`: letters by the id of the message or of the job, or at least eight characters of its beginning
     """
 
     task: str | None = None
@@ -38,7 +39,7 @@ class Match(Struct, frozen=True, kw_only=True, omit_defaults=True):
         age_ms = now_ms - letter.sent_ms
         return (
             (self.group is None or _is_beginning(self.group, found.group))
-            and (not self.ids or letter.message_id in self.ids or found.job.id in self.ids)
+            and (not self.ids or any(is_called(found, named) for named in self.ids))
             and (self.task is None or fnmatchcase(found.job.task or "", self.task))
             and (self.source is None or letter.source == self.source)
             and (self.older_s is None or age_ms > self.older_s * 1000)
@@ -46,6 +47,12 @@ class Match(Struct, frozen=True, kw_only=True, omit_defaults=True):
             and (self.error is None or _holds(self.error, death.reason, death.exception, death.message))
             and (self.argument is None or _has_argument(letter.body, self.argument))
         )
+
+
+def is_called(found: Found, named: str) -> bool:
+    """Whether a letter's message or job has this id, or an id that begins so and is as good as unique."""
+    ids = (found.letter.message_id, found.job.id or "")
+    return named in ids or (len(named) >= _ID_CHARS_MIN and any(one.startswith(named) for one in ids))
 
 
 def _is_beginning(wanted: str, group: str) -> bool:

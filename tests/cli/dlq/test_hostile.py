@@ -41,6 +41,7 @@ HOSTILE = {
     "huge job": celery_body("huge", ["y" * 400_000]),
     "huge names": celery_body("t" * 300_000, job_id="i" * 300_000),
     "many lines": "\n" * 100_000,
+    "deep": '{"body": "x", "headers": {"task": "deep", "x": ' + "[" * 50_000 + "]" * 50_000 + "}}",
 }
 
 
