@@ -48,7 +48,8 @@ def tell(place, dlq):
 
 def test_groups_letters_and_tracebacks_tell_what_workers_told(place, dlq):
     tell(place, dlq)
-    assert dlq.collect().records == 17
+    assert dlq.collect().is_complete
+    assert dlq.failures.counts()[0] == 17
     told = dlq.groups()
     assert [(one.task, one.count, one.death.text) for one in told.groups] == [
         ("tasks.mend", 13, "ValueError: no"),
