@@ -175,7 +175,7 @@ def test_a_redrive_that_is_killed_again_and_again_loses_nothing_and_names_what_i
     with capsys.disabled():
         sys.stdout.write(f"\nmoments of seed {seed}: ")
     # Moto takes longer for each message the more there are.
-    count = 100 if place.is_plain else 1500
+    count = 60 if place.is_plain else 1500
     redriver = Redriver(place, tmp_path / "tool")
     place.bury(count)
     whole_s = redriver.run()
