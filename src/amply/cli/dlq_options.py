@@ -42,7 +42,7 @@ _MATCH = (
     click.option("--older", metavar="TIME", callback=times.read_period, help="Sent longer ago than 30m, 12h or 7d."),
     click.option("--newer", metavar="TIME", callback=times.read_period, help="Sent not so long ago."),
     click.option("--source", metavar="QUEUE", help="That came from this queue (its name at SQS)."),
-    click.option("--group", metavar="ID", help="Of this group; four digits of its id may do."),
+    click.option("--group", metavar="ID", help="Of this group."),
     click.option(
         "--id", "ids", metavar="ID", multiple=True, help="With this message or job id; may be given several times."
     ),

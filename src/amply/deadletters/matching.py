@@ -8,7 +8,6 @@ from msgspec import Struct
 from amply.deadletters.deaths import Found
 from amply.deadletters.jobs import told
 
-_GROUP_CHARS_MIN = 4
 _ID_CHARS_MIN = 8
 
 
@@ -20,7 +19,7 @@ class Match(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `argument`: `name=value` of a keyword argument, or a text in the arguments as they are shown
     - `older_s`, `newer_s`: seconds since the letter was sent first
     - `source`: the queue that it came from
-    - `group`: a group's id, or at least four digits of its beginning
+    - `group`: a group's id
     - `ids`: letters by the id of the message or of the job, or at least eight characters of its beginning
     """
 
@@ -38,7 +37,7 @@ class Match(Struct, frozen=True, kw_only=True, omit_defaults=True):
         letter, death = found.letter, found.death
         age_ms = now_ms - letter.sent_ms
         return (
-            (self.group is None or _is_beginning(self.group, found.group))
+            (self.group is None or found.group == self.group)
             and (not self.ids or any(is_called(found, named) for named in self.ids))
             and (self.task is None or fnmatchcase(found.job.task or "", self.task))
             and (self.source is None or letter.source == self.source)
@@ -53,10 +52,6 @@ def is_called(found: Found, named: str) -> bool:
     """Whether a letter's message or job has this id, or an id that begins so and is as good as unique."""
     ids = (found.letter.message_id, found.job.id or "")
     return named in ids or (len(named) >= _ID_CHARS_MIN and any(one.startswith(named) for one in ids))
-
-
-def _is_beginning(wanted: str, group: str) -> bool:
-    return group == wanted or (len(wanted) >= _GROUP_CHARS_MIN and group.startswith(wanted))
 
 
 def _holds(wanted: str, *texts: str) -> bool:

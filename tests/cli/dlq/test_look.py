@@ -95,10 +95,10 @@ def test_letters_are_chosen_by_each_filter_and_by_several(options, numbers, lett
     assert ids(amply_json("ls", *options)) == {letters[number] for number in numbers}
 
 
-def test_a_group_is_chosen_by_its_id_and_by_its_beginning(letters, amply_json):
+def test_a_group_is_chosen_by_its_whole_id(letters, amply_json):
     group = next(group["id"] for group in amply_json("groups")["groups"] if group["count"] == 3)
     assert ids(amply_json("ls", "--group", group)) == set(letters[:3])
-    assert ids(amply_json("ls", "--group", group[:4])) == set(letters[:3])
+    assert ids(amply_json("ls", "--group", group[:7])) == set()
 
 
 def test_how_many_more_there_are_is_told(letters, amply, amply_json):
