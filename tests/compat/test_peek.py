@@ -286,6 +286,22 @@ def test_a_batch_claims_what_it_can(sqs, peek, queue):
     assert [(one["Id"], one["Code"]) for one in answer["Failed"]] == [(got["Body"], NOT_IN_FLIGHT[1])]
 
 
+def test_a_hundred_letters_that_were_seen_are_claimed_and_deleted_with_one_request_each(sqs, peek, queue, refused):
+    send(sqs, queue, *map(str, range(101)))
+    page = peek(queue, WithReceiptHandles=True, MaxNumberOfMessages=200)["Messages"]
+    (got,) = receive(sqs, queue, MaxNumberOfMessages=1)
+    entries = [{"Id": str(index), "ReceiptHandle": one["ReceiptHandle"]} for index, one in enumerate(page)]
+    claims = [entry | {"VisibilityTimeout": 30} for entry in entries]
+    too_many = (400, "AWS.SimpleQueueService.TooManyEntriesInBatchRequest")
+    for wrong in (claims, [*claims[:10], {"Id": "x", "ReceiptHandle": got["ReceiptHandle"], "VisibilityTimeout": 30}]):
+        assert refused(sqs.change_message_visibility_batch, QueueUrl=queue, Entries=wrong)[:2] == too_many
+    assert counts(sqs, queue) == [100, 1, 0]
+    assert len(sqs.change_message_visibility_batch(QueueUrl=queue, Entries=claims[:100])["Successful"]) == 99
+    assert len(sqs.delete_message_batch(QueueUrl=queue, Entries=entries[1:])["Successful"]) == 100
+    assert counts(sqs, queue) == [0, 1, 0]
+    assert refused(sqs.delete_message_batch, QueueUrl=queue, Entries=entries)[:2] == too_many
+
+
 def test_what_is_delayed_is_seen_and_cannot_be_claimed(broker, sqs, peek, queue, refused):
     send(sqs, queue, "a", DelaySeconds=10)
     handle = handles(peek, queue)["a"]

@@ -133,8 +133,8 @@ class PretendGateway:
         self.life.step("received")
         return got
 
-    def hide(self, queue: Queue, letters: Sequence[Letter], seconds: int) -> list[Letter]:
-        return self._batches("hide", letters, lambda letter: self._hide(queue, letter, seconds))
+    def hide(self, queue: Queue, letters: Sequence[Letter], seconds: int, *, at_once: int = 10) -> list[Letter]:
+        return self._batches("hide", letters, lambda letter: self._hide(queue, letter, seconds), at_once)
 
     def _hide(self, queue: Queue, letter: Letter, seconds: int) -> bool:
         one = self._stored(queue, letter)
@@ -149,8 +149,8 @@ class PretendGateway:
         one.hidden_until_ms = self.sqs.clock.now_ms() + seconds * 1000
         return True
 
-    def delete(self, queue: Queue, letters: Sequence[Letter]) -> list[Letter]:
-        return self._batches("delete", letters, lambda letter: self._delete(queue, letter))
+    def delete(self, queue: Queue, letters: Sequence[Letter], *, at_once: int = 10) -> list[Letter]:
+        return self._batches("delete", letters, lambda letter: self._delete(queue, letter), at_once)
 
     def _delete(self, queue: Queue, letter: Letter) -> bool:
         if self.undeletable:
@@ -185,11 +185,13 @@ class PretendGateway:
         self.life.step("sent")
         return answers
 
-    def _batches(self, name: str, letters: Sequence[Letter], do: Callable[[Letter], bool]) -> list[Letter]:
+    def _batches(
+        self, name: str, letters: Sequence[Letter], do: Callable[[Letter], bool], at_once: int
+    ) -> list[Letter]:
         done: list[Letter] = []
-        for start in range(0, len(letters), 10):
+        for start in range(0, len(letters), at_once):
             self.life.step(name)
-            done += [letter for letter in letters[start : start + 10] if do(letter)]
+            done += [letter for letter in letters[start : start + at_once] if do(letter)]
             self.life.step(f"{name} answered")
         return done
 

@@ -34,13 +34,13 @@ HOSTILE = {
 
 @pytest.mark.parametrize("body", [envelope(), base64.b64encode(envelope().encode()).decode()], ids=["plain", "base64"])
 def test_a_celery_message_names_its_job(body):
-    assert headline(body) == Headline("tasks.add", "job-1", "celery")
+    assert headline(body) == Headline("tasks.add", "job-1")
     whole = told(body)
     assert (whole.job.task, whole.job.args, whole.unreadable) == ("tasks.add", [1, 2], None)
 
 
 def test_a_message_of_protocol_1_names_its_job():
-    assert headline(protocol_1()) == Headline("tasks.add", "job-1", "celery")
+    assert headline(protocol_1()) == Headline("tasks.add", "job-1")
 
 
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)

@@ -220,12 +220,12 @@ def test_a_letter_that_somebody_else_has_is_skipped(tmp_path):
 
 
 def test_a_cancelled_run_finishes_what_is_in_hand_and_leaves_nothing_open(tmp_path):
-    sqs = dead_letters(is_fifo=False, peeks=True)
+    sqs = dead_letters(is_fifo=False, peeks=True, count=1500)
     cancel = Event()
     outcome = run(sqs, tmp_path, cancel=cancel, progress=lambda *_: cancel.set())
     assert outcome.is_cancelled
-    assert 0 < outcome.moved < LETTERS
-    assert len(sqs.bodies("dead")) == LETTERS - outcome.moved
+    assert 0 < outcome.moved < 1500
+    assert len(sqs.bodies("dead")) == 1500 - outcome.moved
     assert not list((tmp_path / "redrives").glob("*.jsonl"))
 
 

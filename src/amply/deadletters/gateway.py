@@ -22,6 +22,8 @@ BATCH_COUNT_MAX = 10
 # SQS API Reference, SendMessageBatch: the bodies and attributes of a batch together.
 BATCH_BYTES_MAX = 1 << 20
 PEEK_COUNT_MAX = 1000
+# Of handles that come from a peek our broker takes more in a request.
+PEEKED_BATCH_COUNT_MAX = 100
 
 _TIMEOUT_S = 10.0
 _TRIES_MAX = 4
@@ -210,17 +212,23 @@ class Gateway:
         answer = self._ask("ReceiveMessage", members, timeout_s=wait_s + _TIMEOUT_S)
         return [message.letter() for message in convert(answer, _Page, strict=False).messages]
 
-    def hide(self, queue: Queue, letters: Sequence[Letter], seconds: int) -> list[Letter]:
-        """Hide letters for so long, 0 shows them; those that it worked for."""
+    def hide(
+        self, queue: Queue, letters: Sequence[Letter], seconds: int, *, at_once: int = BATCH_COUNT_MAX
+    ) -> list[Letter]:
+        """Hide letters for so long, 0 shows them; those that it worked for. `at_once` go into a request."""
 
         def entry(letter: Letter) -> dict[str, Any]:
             return {"ReceiptHandle": letter.handle, "VisibilityTimeout": seconds}
 
-        return self._each("ChangeMessageVisibilityBatch", queue, letters, entry)
+        return self._each("ChangeMessageVisibilityBatch", queue, letters, entry, at_once)
 
-    def delete(self, queue: Queue, letters: Sequence[Letter]) -> list[Letter]:
+    def delete(self, queue: Queue, letters: Sequence[Letter], *, at_once: int = BATCH_COUNT_MAX) -> list[Letter]:
         """Delete letters for good; those that it worked for. One that is gone already counts."""
-        return self._each("DeleteMessageBatch", queue, letters, lambda letter: {"ReceiptHandle": letter.handle})
+
+        def entry(letter: Letter) -> dict[str, Any]:
+            return {"ReceiptHandle": letter.handle}
+
+        return self._each("DeleteMessageBatch", queue, letters, entry, at_once)
 
     def send(self, queue: Queue, messages: Sequence[Message]) -> list[Sent]:
         """Send messages, each once at most; what became of each, in their order."""
@@ -257,12 +265,17 @@ class Gateway:
         return self._client.call("SendMessageBatch", members, timeout_s=_TIMEOUT_S)
 
     def _each(
-        self, action: str, queue: Queue, letters: Sequence[Letter], entry: Callable[[Letter], dict[str, Any]]
+        self,
+        action: str,
+        queue: Queue,
+        letters: Sequence[Letter],
+        entry: Callable[[Letter], dict[str, Any]],
+        at_once: int,
     ) -> list[Letter]:
         """Those letters of which SQS says that the action succeeded."""
         done: list[Letter] = []
-        for start in range(0, len(letters), BATCH_COUNT_MAX):
-            batch = letters[start : start + BATCH_COUNT_MAX]
+        for start in range(0, len(letters), at_once):
+            batch = letters[start : start + at_once]
             entries = [{"Id": str(index), **entry(letter)} for index, letter in enumerate(batch)]
             answer = self._ask(action, {"QueueUrl": queue.url, "Entries": entries})
             done += [batch[int(one["Id"])] for one in answer.get("Successful") or ()]

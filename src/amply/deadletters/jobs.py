@@ -15,7 +15,6 @@ class Headline(Struct, frozen=True):
 
     task: str | None
     id: str | None
-    routing_key: str | None
 
 
 class Told(Struct, frozen=True):
@@ -30,27 +29,18 @@ class _Members(Struct):
     id: str | None = None
 
 
-class _Route(Struct):
-    routing_key: str | None = None
-
-
-class _Properties(Struct):
-    delivery_info: _Route | None = None
-
-
 class _Envelope(Struct):
     headers: _Members
-    properties: _Properties | None = None
 
 
-_NOTHING = Headline(None, None, None)
+_NOTHING = Headline(None, None)
 _TEXT_CHARS_MAX = 1024
 # Only the members that are wanted are decoded, at a tenth of the whole envelope's time.
 _decode = msgspec.json.Decoder(_Envelope).decode
 
 
 def headline(body: str) -> Headline:
-    """The job's task, id and routing key; never raises."""
+    """The job's task and id; never raises."""
     try:
         quick = _decode(body if body.startswith("{") else binascii.a2b_base64(body))
     except (msgspec.DecodeError, ValueError, UnicodeError, RecursionError):
@@ -58,12 +48,9 @@ def headline(body: str) -> Headline:
     if quick is None or not quick.headers.task:
         # Rare: Celery's protocol 1, other languages' clients, or no job.
         job = told(body).job
-        return Headline(job.task, job.id, job.routing_key) if job.task or job.id else _NOTHING
-    route = quick.properties.delivery_info if quick.properties is not None else None
+        return Headline(job.task, job.id) if job.task or job.id else _NOTHING
     return Headline(
-        quick.headers.task[:_TEXT_CHARS_MAX],
-        quick.headers.id[:_TEXT_CHARS_MAX] if quick.headers.id else None,
-        route.routing_key if route is not None else None,
+        quick.headers.task[:_TEXT_CHARS_MAX], quick.headers.id[:_TEXT_CHARS_MAX] if quick.headers.id else None
     )
 
 

@@ -221,7 +221,7 @@ class Moving:
     def _choose(self, asked: Asked, causes: Causes, lanes: Lanes[_Chunk]) -> bool:
         """Hand what is meant to the lanes; whether every letter of the queue was met."""
         chunks: dict[tuple[str | None, int], _Chunk] = {}
-        full = BATCH_COUNT_MAX if asked.rate is None else max(1, min(BATCH_COUNT_MAX, int(asked.rate)))
+        full = self._walk.at_once if asked.rate is None else max(1, min(BATCH_COUNT_MAX, int(asked.rate)))
         is_whole = True
         for page in found(self._walk.pages(), causes):
             now_ms = self._clock.now_ms()
@@ -291,25 +291,30 @@ class Moving:
 
     def _store(self, chunk: _Chunk) -> None:
         """Store letters that are ours, then delete those of which SQS said that it has them."""
-        if chunk.place is None:
-            return
-        self._journal.begin([(one.letter.message_id, one.job.id) for one in chunk.letters])
-        place = chunk.place
-        answers = store_each(lambda some: self._target.store(place, some), chunk.letters)
-        both = list(zip(chunk.letters, answers, strict=True))
+        stored: list[Letter] = []
+        if chunk.place is not None:
+            for start in range(0, len(chunk.letters), BATCH_COUNT_MAX):
+                stored += self._send(chunk, chunk.place, chunk.letters[start : start + BATCH_COUNT_MAX])
+        self._delete(stored)
+
+    def _send(self, chunk: _Chunk, place: str, letters: list[Found]) -> list[Letter]:
+        """Store as many letters as a request takes; those that are stored."""
+        self._journal.begin([(one.letter.message_id, one.job.id) for one in letters])
+        answers = store_each(lambda some: self._target.store(place, some), letters)
+        both = list(zip(letters, answers, strict=True))
         stored = [(one, answer) for one, answer in both if answer.message_id is not None]
         unknown = [one for one, answer in both if answer.message_id is None and answer.is_unknown]
         refused = [(one, answer) for one, answer in both if answer.message_id is None and not answer.is_unknown]
         if stored:
             self._journal.send([(one.letter.message_id, answer.message_id) for one, answer in stored])
         with self._lock:
-            self._outcome.goes(chunk.place, len(stored))
+            self._outcome.goes(place, len(stored))
             for _, answer in refused:
                 self._outcome.stays(answer.error or "SQS refused it and did not say why")
-        self._delete([one.letter for one, _ in stored])
         self._leave([one.letter for one, _ in refused])
         if unknown:
-            self._remember(_Chunk(chunk.place, chunk.lane, chunk.begun_ms, unknown), answers)
+            self._remember(_Chunk(place, chunk.lane, chunk.begun_ms, unknown), answers)
+        return [one.letter for one, _ in stored]
 
     def _delete(self, letters: Sequence[Letter]) -> None:
         if not letters:

@@ -10,6 +10,7 @@ from hashlib import blake2b
 from amply.clock import Clock
 from amply.deadletters.deaths import Found
 from amply.deadletters.gateway import BATCH_BYTES_MAX, Gateway, Message, NotFoundError, Queue, RefusedError, Sent
+from amply.deadletters.jobs import told
 from amply.deadletters.letters import SOURCE, Letter
 from amply.deadletters.moving import Stays
 from amply.topology.model import Topology
@@ -67,7 +68,7 @@ class Redriving:
 
     def of(self, one: Found) -> str | Stays:
         """The queue that a letter goes to."""
-        name = self._to or one.letter.source or self._only_source() or self._declared(one.job.routing_key)
+        name = self._to or one.letter.source or self._only_source() or self._declared(one.letter)
         if name is None:
             return Stays("nobody knows where it came from; say --to")
         if name == self._queue.name:
@@ -87,9 +88,10 @@ class Redriving:
             self._knows_source = True
         return self._source
 
-    def _declared(self, routing_key: str | None) -> str | None:
-        if self._topology is None or routing_key is None:
+    def _declared(self, letter: Letter) -> str | None:
+        if self._topology is None:
             return None
+        routing_key = told(letter.body).job.routing_key
         return next((queue.name for queue in self._topology.work_queues if queue.celery_name == routing_key), None)
 
     def store(self, place: str, letters: Sequence[Found]) -> list[Sent]:

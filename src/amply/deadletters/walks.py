@@ -15,7 +15,7 @@ from typing import IO, Protocol, Self
 
 import msgspec
 
-from amply.deadletters.gateway import Gateway, Peeked, Queue
+from amply.deadletters.gateway import BATCH_COUNT_MAX, PEEKED_BATCH_COUNT_MAX, Gateway, Peeked, Queue
 from amply.deadletters.letters import Letter
 from amply.errors import AmplyError
 
@@ -29,6 +29,7 @@ class Walk(AbstractContextManager["Walk"], Protocol):
     """A walk, to be used in a `with` block by one thread at a time, but for the verbs on letters."""
 
     is_plain: bool
+    at_once: int  # how many letters are taken or deleted with one request
     seen: int
     damaged: int
 
@@ -55,6 +56,7 @@ class _Looking:
     """On our own broker."""
 
     is_plain = False
+    at_once = PEEKED_BATCH_COUNT_MAX
 
     def __init__(self, gateway: Gateway, queue: Queue, first: Peeked, *, takes: bool) -> None:
         self._gateway = gateway
@@ -88,19 +90,20 @@ class _Looking:
         return self._gateway.peek(self._queue, token, with_handles=self._takes)
 
     def take(self, letters: Sequence[Letter]) -> list[Letter]:
-        return self._gateway.hide(self._queue, letters, LEASE_S)
+        return self._gateway.hide(self._queue, letters, LEASE_S, at_once=self.at_once)
 
     def leave(self, letters: Sequence[Letter]) -> None:
-        self._gateway.hide(self._queue, letters, 0)
+        self._gateway.hide(self._queue, letters, 0, at_once=self.at_once)
 
     def delete(self, letters: Sequence[Letter]) -> list[Letter]:
-        return self._gateway.delete(self._queue, letters)
+        return self._gateway.delete(self._queue, letters, at_once=self.at_once)
 
 
 class _Receiving:
     """On any other SQS. Handles wait in a file, since Amazon's are half a kilobyte each."""
 
     is_plain = True
+    at_once = BATCH_COUNT_MAX
 
     def __init__(self, gateway: Gateway, queue: Queue) -> None:
         self._gateway = gateway

@@ -27,14 +27,15 @@ Entry = TypeVar("Entry", bound=HasId)
 Made = TypeVar("Made")
 
 
-def check_batch(action: str, entries: Sequence[HasId], limits: Limits) -> None:
-    """The number of entries, and their ids."""
+def check_batch(action: str, entries: Sequence[HasId], limits: Limits, entries_max: int | None = None) -> None:
+    """The number of entries, SQS's own at most unless said otherwise, and their ids."""
+    entries_max = entries_max or limits.batch_entries_max
     if not entries:
         raise Fault(faults.EMPTY_BATCH_REQUEST, f"There should be at least one {action}RequestEntry in the request.")
-    if len(entries) > limits.batch_entries_max:
+    if len(entries) > entries_max:
         raise Fault(
             faults.TOO_MANY_ENTRIES_IN_BATCH_REQUEST,
-            f"Maximum number of entries per request are {limits.batch_entries_max}. You have sent {len(entries)}.",
+            f"Maximum number of entries per request are {entries_max}. You have sent {len(entries)}.",
         )
     seen: set[str] = set()
     for entry in entries:

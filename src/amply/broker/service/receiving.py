@@ -1,6 +1,6 @@
 """ReceiveMessage, DeleteMessage, ChangeMessageVisibility, and the batches of the last two."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from amply.broker.engine.commands import ChangeVisibility, Delete, Deletion, Receive, VisibilityChange
@@ -52,6 +52,9 @@ _SYSTEM_ATTRIBUTES: dict[str, Callable[[Delivery], str | int | None]] = {
     TRACE_HEADER: lambda delivery: delivery.content.trace_header,
     "DeadLetterQueueSourceArn": lambda delivery: delivery.entry.dead_letter_source_arn,
 }
+
+# A tool that goes through a whole queue takes and deletes what it means in a tenth of the requests.
+PEEKED_ENTRIES_MAX = 100
 
 # kombu puts the names that it is told to fetch into capitals.
 _ALL = frozenset({"All", "ALL"})
@@ -165,7 +168,7 @@ def delete_message_batch(
     """Each deletion succeeds or fails by itself."""
     key = service.key(request.queue_url, context)
     queue = service.engine.queues.existing(key)
-    check_batch("DeleteMessageBatch", request.entries, service.limits)
+    check_batch("DeleteMessageBatch", request.entries, service.limits, _entries_max(service, request.entries))
 
     def deletion(entry: DeleteMessageBatchRequestEntry) -> Deletion:
         return Deletion(_receipt(service, queue, entry.receipt_handle), entry.receipt_handle)
@@ -198,7 +201,7 @@ def change_message_visibility_batch(
     """Each change succeeds or fails by itself."""
     key = service.key(request.queue_url, context)
     queue = service.engine.queues.existing(key)
-    check_batch("ChangeMessageVisibilityBatch", request.entries, service.limits)
+    check_batch("ChangeMessageVisibilityBatch", request.entries, service.limits, _entries_max(service, request.entries))
 
     for number, entry in enumerate(request.entries, 1):
         if entry.visibility_timeout is None:
@@ -217,6 +220,25 @@ def change_message_visibility_batch(
         return ChangeMessageVisibilityBatchResult(successful=successful, failed=failed + refused)
 
     service.execute(ChangeVisibility(key, [change for _, change in made]), respond, result)
+
+
+def _entries_max(
+    service: "Service",
+    entries: Sequence[DeleteMessageBatchRequestEntry] | Sequence[ChangeMessageVisibilityBatchRequestEntry],
+) -> int:
+    """SQS's own number; more where all handles come from PeekMessages, which SQS does not have."""
+    if service.limits.batch_entries_max < len(entries) <= PEEKED_ENTRIES_MAX and all(
+        _is_peeked(service, entry.receipt_handle) for entry in entries
+    ):
+        return PEEKED_ENTRIES_MAX
+    return service.limits.batch_entries_max
+
+
+def _is_peeked(service: "Service", handle: str) -> bool:
+    try:
+        return service.receipts.read(handle).is_peeked
+    except Fault:
+        return False
 
 
 def _receipt(service: "Service", queue: "Queue", handle: str) -> Receipt:
