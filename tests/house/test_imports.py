@@ -54,6 +54,7 @@ TABLE = {
     "envelope": Room(set(), {"msgspec"}, WORLD | XML),
     "settings": Room({"errors"}, {"msgspec"}),
     "logs": Room({"errors"}, {"msgspec"}),
+    "sqlite_file": Room({"errors"}, {"msgspec", "apsw"}),
     "broker.sqs": Room(set(), {"msgspec"}, WORLD | XML),
     "broker.wire": Room({"broker.sqs"}, {"msgspec"}, WORLD | XML),
     "broker.engine": Room({"broker.sqs"}, {"msgspec"}, WORLD | XML),
@@ -75,13 +76,13 @@ TABLE = {
     "monitoring": Room({"broker.sqs", "clock", "topology", "errors"}, {"msgspec"}),
     "scaling": Room({"broker.sqs", "clock", "topology", "errors"}, {"msgspec"}),
     "transport": Room({"envelope", "errors", "clock", "ids"}, {"msgspec", "celery", "kombu", "botocore", "vine"}),
-    "results": Room({"errors", "clock"}, {"celery", "kombu", "apsw"}),
+    "results": Room({"errors", "clock", "sqlite_file"}, {"celery", "kombu", "apsw"}),
     "jobs": Room(
         {"topology", "transport", "envelope", "settings", "errors", "clock", "ids"},
         {"msgspec", "celery", "kombu", "sqlalchemy", "httpx", "httpcore"},
     ),
     "deadletters": Room(
-        {"topology", "envelope", "errors", "clock", "ids", *_SQS_CLIENT},
+        {"topology", "envelope", "errors", "clock", "ids", "sqlite_file", *_SQS_CLIENT},
         {"msgspec", "apsw"},
     ),
     "aws": Room({"topology", "envelope", "errors", "clock"}, {"msgspec", "boto3", "botocore", "yaml"}),

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from amply.deadletters.fingerprints import fingerprint
 from amply.errors import AmplyError
+from amply.sqlite_file import Layout, open_file
 
 # In the folder for everything that is kept.
 FILE_NAME = "failures.sqlite"
@@ -35,10 +36,8 @@ _TRACEBACK_CHARS = 4_000
 
 _LATER = "the runs after it reported nothing: their workers were killed, or their leases ended"
 
-_FORMAT = 1
 # How long one process waits for another's writes, each of which takes milliseconds.
 _BUSY_TIMEOUT_S = 10
-_WAL_TRIES = 50
 _CACHE_KIB = 32_768
 # Records go to places all over the file: the log is folded into it after many of them.
 _WAL_PAGES = 8_000
@@ -194,7 +193,7 @@ class Failures:
         with self._lock:
             try:
                 if self._opened is None and (makes or self.path.exists()):
-                    self._opened = _connect(self.path)
+                    self._opened = open_file(self.path, _LAYOUT, FailuresFault)
                 yield self._opened
             except apsw.Error as error:
                 # Perhaps the file will be another one when it is used again.
@@ -269,61 +268,20 @@ def _last(connection: apsw.Connection, keys: list[str]) -> dict[str, Cause]:
     return causes
 
 
-def _connect(path: Path) -> apsw.Connection:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)  # SQLite gives the files beside it the same mode
-    except OSError as error:
-        raise FailuresFault(
-            f"{path} could not be made ({error}).", hint="Look at the folder's owner and rights, and at the disk."
-        ) from error
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    try:
-        connection.set_busy_timeout(_BUSY_TIMEOUT_S * 1000)
-        _prepare(connection, path)
-    except BaseException:
-        connection.close(force=True)
-        raise
-    return connection
-
-
-def _prepare(connection: apsw.Connection, path: Path) -> None:
-    # Once a record is kept, it is deleted from its queue.
-    connection.pragma("synchronous", "FULL")
-    connection.pragma("cache_size", -_CACHE_KIB)
-    connection.wal_autocheckpoint(_WAL_PAGES)
-    found = connection.pragma("user_version")
-    if found > _FORMAT:
-        raise FailuresFault(
-            f"{path} has format {found}; this Amply knows formats up to {_FORMAT}.",
-            hint=f"Use the newer Amply. {_KEPT}",
-        )
-    if found < _FORMAT:
-        _switch_to_wal(connection)
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(_SQL["schema"])
-        connection.execute(f"PRAGMA user_version = {_FORMAT}; COMMIT")
-
-
-def _switch_to_wal(connection: apsw.Connection) -> None:
-    for attempt in range(_WAL_TRIES):
-        try:
-            connection.pragma("journal_mode", "wal")
-        except apsw.BusyError:
-            if attempt == _WAL_TRIES - 1:
-                raise
-            # The switch wants the file to itself and does not wait for it. A lock that does wait is the pause.
-            connection.execute("BEGIN IMMEDIATE; ROLLBACK")
-        else:
-            return
-
-
 def _statements() -> dict[str, str]:
     blocks = (resources.files("amply.deadletters") / "failures.sql").read_text("utf-8").split("-- name: ")[1:]
     return {name: sql.strip() for name, _, sql in (block.partition("\n") for block in blocks)}
 
 
 _SQL = _statements()
+_LAYOUT = Layout(
+    version=1,
+    schema=_SQL["schema"],
+    # Once a record is kept, it is deleted from its queue: FULL.
+    pragmas={"synchronous": "FULL", "cache_size": -_CACHE_KIB, "wal_autocheckpoint": _WAL_PAGES},
+    busy_timeout_s=_BUSY_TIMEOUT_S,
+    newer_hint=f"Use the newer Amply. {_KEPT}",
+)
 # The columns of a history's row, as members of a record.
 _TOLD = (
     *("timestamp_ms", "hostname", "pid", "nodename", "queue", "message_id", "id", "task", "attempt", "receive_count"),

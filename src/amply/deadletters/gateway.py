@@ -7,7 +7,7 @@ refuse that, and are not asked again. Knows requests and batches; must not know 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import sleep
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct, convert
 from msgspec.json import Decoder
@@ -17,6 +17,8 @@ from amply.errors import AmplyError
 from amply.transport.client import SqsClient
 from amply.transport.endpoint import Endpoint
 from amply.transport.faults import SqsFault, Transient, Unreachable
+
+Answer = TypeVar("Answer")
 
 BATCH_COUNT_MAX = 10
 # SQS API Reference, SendMessageBatch: the bodies and attributes of a batch together.
@@ -182,7 +184,7 @@ class Gateway:
             members["NextToken"] = token
         if token is None and not self._can_peek(members):
             return None
-        page = self._ask("PeekMessages", members, decode=_decode_page)
+        page = self._told(lambda: self._client.call_as(_decode_page, "PeekMessages", members, timeout_s=_TIMEOUT_S))
         return Peeked([message.letter() for message in page.messages], page.next_token, page.damaged)
 
     def _can_peek(self, members: dict[str, Any]) -> bool:
@@ -283,22 +285,23 @@ class Gateway:
 
     # Asking
 
-    def _ask(self, action: str, members: dict[str, Any], **how: Any) -> Any:
+    def _ask(self, action: str, members: dict[str, Any], *, timeout_s: float = _TIMEOUT_S) -> dict[str, Any]:
+        """Not for sends; a receive whose answer is lost hides its letters for its lease."""
+        return self._told(lambda: self._client.call(action, members, timeout_s=timeout_s))
+
+    def _told(self, ask: Callable[[], Answer]) -> Answer:
+        """What SQS answers, asked a few times if need be."""
         try:
-            return self._try(action, members, **how)
+            for attempt in range(_TRIES_MAX - 1):
+                try:
+                    return ask()
+                except (Transient, Unreachable):
+                    self._pause(_FIRST_PAUSE_S * 2**attempt)
+            return ask()
         except SqsFault as fault:
             raise self._explained(fault) from fault
         except Unreachable as error:
             raise self._unreachable(error) from error
-
-    def _try(self, action: str, members: dict[str, Any], *, timeout_s: float = _TIMEOUT_S, **how: Any) -> Any:
-        """Ask a few times if need be. Not for sends; a receive whose answer is lost hides its letters for its lease."""
-        for attempt in range(_TRIES_MAX - 1):
-            try:
-                return self._client.call(action, members, timeout_s=timeout_s, **how)
-            except (Transient, Unreachable):
-                self._pause(_FIRST_PAUSE_S * 2**attempt)
-        return self._client.call(action, members, timeout_s=timeout_s, **how)
 
     def _explained(self, fault: SqsFault) -> AmplyError:
         if _is_missing(fault):

@@ -18,12 +18,19 @@ import apsw
 
 from amply.results.faults import ResultsFault, explained
 from amply.results.statements import STATEMENTS
+from amply.sqlite_file import Layout, open_file
 
 # How long a write waits for other processes' writes, each of which takes milliseconds.
 BUSY_TIMEOUT_S = 30
-_FORMAT = 1
-# How often the switch to WAL is tried, each time waiting for other processes.
-_WAL_TRIES = 50
+_LAYOUT = Layout(
+    version=1,
+    first="PRAGMA auto_vacuum = INCREMENTAL",  # before the first table, or it has no effect
+    schema=STATEMENTS["schema"],
+    # A commit is not synced: what a process wrote outlives it, but a power cut may take the last results.
+    pragmas={"synchronous": "NORMAL"},
+    busy_timeout_s=BUSY_TIMEOUT_S,
+    newer_hint="Use the newer Amply, or delete the file: results are short-lived.",
+)
 
 _turn = threading.RLock()
 _open: dict[Path, apsw.Connection] = {}
@@ -38,7 +45,7 @@ def connected(path: Path) -> Iterator[apsw.Connection]:
     with _turn, explained(path):
         connection = _open.get(path)
         if connection is None:
-            connection = _open[path] = _connect(path)
+            connection = _open[path] = open_file(path, _LAYOUT, ResultsFault)
         try:
             yield connection
         except apsw.Error:
@@ -50,54 +57,6 @@ def connected(path: Path) -> Iterator[apsw.Connection]:
             # Also for what is raised from outside into the block, as Celery's soft time limits are.
             if path in _open and connection.in_transaction:
                 connection.execute("ROLLBACK")
-
-
-def _connect(path: Path) -> apsw.Connection:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)  # SQLite gives the files beside it the same mode
-    except OSError as error:
-        raise ResultsFault(
-            f"{path} could not be made ({error}).", hint="Look at the folder's owner and rights, and at the disk."
-        ) from error
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    try:
-        connection.set_busy_timeout(BUSY_TIMEOUT_S * 1000)
-        _prepare(connection, path)
-    except BaseException:
-        connection.close(force=True)
-        raise
-    return connection
-
-
-def _prepare(connection: apsw.Connection, path: Path) -> None:
-    # A commit is not synced: what a process wrote outlives it, but a power cut may take the last results.
-    connection.pragma("synchronous", "NORMAL")
-    found = connection.pragma("user_version")
-    if found > _FORMAT:
-        raise ResultsFault(
-            f"{path} has format {found}; this Amply knows formats up to {_FORMAT}.",
-            hint="Use the newer Amply, or delete the file: results are short-lived.",
-        )
-    if found < _FORMAT:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the first table, or it has no effect
-        _switch_to_wal(connection)
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(STATEMENTS["schema"])
-        connection.execute(f"PRAGMA user_version = {_FORMAT}; COMMIT")
-
-
-def _switch_to_wal(connection: apsw.Connection) -> None:
-    for attempt in range(_WAL_TRIES):
-        try:
-            connection.pragma("journal_mode", "wal")
-        except apsw.BusyError:
-            if attempt == _WAL_TRIES - 1:
-                raise
-            # The switch wants the file to itself and does not wait for it. A lock that does wait is the pause.
-            connection.execute("BEGIN IMMEDIATE; ROLLBACK")
-        else:
-            return
 
 
 def _close_all_before_fork() -> None:

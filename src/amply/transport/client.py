@@ -7,7 +7,7 @@ the same for any service at many times the cost.
 import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,6 +18,8 @@ from amply.transport.endpoint import Endpoint
 from amply.transport.faults import CREDENTIAL_CODES, Unreachable, read_fault
 from amply.transport.http import CONNECT_TIMEOUT_S, Connection
 from amply.transport.signing import Signer
+
+Answer = TypeVar("Answer")
 
 IDLE_CONNECTIONS_MAX = 4
 # Doing these twice is the same as once. Not a send, which would make a second message, and not a receive, which would
@@ -59,11 +61,8 @@ class SqsClient:
         *,
         timeout_s: float = 10.0,
         connection: Connection | None = None,
-        decode: Callable[[bytes], Any] = _decode,
-    ) -> Any:
+    ) -> dict[str, Any]:
         """Ask for an action and return the answer's members, both as the SQS API Reference has them.
-
-        `decode` makes something else of the answer's JSON; only for actions that neither send nor receive.
 
         Bytes go out as base64; binary values come back as the base64 text that SQS sends. The whole call ends within
         `timeout_s` seconds: give a ReceiveMessage more than its WaitTimeSeconds. It goes over `connection` if one is
@@ -73,6 +72,25 @@ class SqsClient:
         the one its MD5 tells of; `NoCredentials`. Nothing is tried again, with one exception: a request that is the
         same done twice, when the peer closes a kept connection as it is sent.
         """
+        answer = self._ask(action, members, timeout_s, connection, _decode)
+        if damaged := _damaged(action, members, answer):
+            raise Unreachable(f"{self._endpoint.url}: the answer to {action} has another body's MD5 ({damaged})")
+        return answer
+
+    def call_as(
+        self, decode: Callable[[bytes], Answer], action: str, members: Mapping[str, Any], *, timeout_s: float = 10.0
+    ) -> Answer:
+        """The same with another decoder for the answer's JSON, and no look at MD5s: not for sends and receives."""
+        return self._ask(action, members, timeout_s, None, decode)
+
+    def _ask(
+        self,
+        action: str,
+        members: Mapping[str, Any],
+        timeout_s: float,
+        connection: Connection | None,
+        decode: Callable[[bytes], Answer],
+    ) -> Answer:
         body = _encode(members)
         headers = self._signer.headers(
             f"AmazonSQS.{action}", body, self._endpoint.credentials.keys(), now_ms=self._now_ms()
@@ -89,12 +107,9 @@ class SqsClient:
                 self._endpoint.credentials.renew()
             raise fault
         try:
-            answer = decode(response.body or b"{}")
+            return decode(response.body or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unreachable(f"{self._endpoint.url}: the answer to {action} is not JSON") from error
-        if damaged := _damaged(action, members, answer):
-            raise Unreachable(f"{self._endpoint.url}: the answer to {action} has another body's MD5 ({damaged})")
-        return answer
 
     def connection(self) -> Connection:
         """A connection of one's own, for a thread's long polls; to be closed by whoever asked for it."""
