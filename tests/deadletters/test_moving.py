@@ -229,6 +229,16 @@ def test_a_cancelled_run_finishes_what_is_in_hand_and_leaves_nothing_open(tmp_pa
     assert not list((tmp_path / "redrives").glob("*.jsonl"))
 
 
+def test_after_a_send_without_an_answer_the_rest_is_not_sent_and_not_named(tmp_path):
+    """Of those that are taken together ten travel at a time, and twice at most."""
+    sqs = dead_letters(is_fifo=False, peeks=True, count=95)
+    outcome = run(sqs, tmp_path, answer=lambda number, _: "nothing" if number >= 20 else "stored")
+    assert (outcome.moved, outcome.doubtful, sum(outcome.stayed.values())) == (20, 20, 75)
+    assert outcome.stayed.keys() > {"it was not sent: no answer came to those before it"}
+    assert len(sqs.bodies("dead")) == 75
+    assert not any(stored.hidden_until_ms > sqs.clock.now_ms() for stored in sqs.queues["dead"])
+
+
 def test_only_what_is_meant_is_touched(tmp_path):
     sqs = dead_letters(is_fifo=False, peeks=True)
     outcome = run(

@@ -39,6 +39,7 @@ class Stays(Struct, frozen=True):
 
 
 _NOT_MEANT = Stays("it is not meant")
+_UNTRIED = "it was not sent: no answer came to those before it"
 
 
 class Target(Protocol):
@@ -292,13 +293,20 @@ class Moving:
     def _store(self, chunk: _Chunk) -> None:
         """Store letters that are ours, then delete those of which SQS said that it has them."""
         stored: list[Letter] = []
-        if chunk.place is not None:
-            for start in range(0, len(chunk.letters), BATCH_COUNT_MAX):
-                stored += self._send(chunk, chunk.place, chunk.letters[start : start + BATCH_COUNT_MAX])
+        rest = chunk.letters
+        while rest and chunk.place is not None:
+            sent, is_answered = self._send(chunk, chunk.place, rest[:BATCH_COUNT_MAX])
+            stored += sent
+            rest = rest[BATCH_COUNT_MAX:]
+            if rest and not is_answered:
+                # Whoever gave no answer is not asked for more just now: of those nobody would know, either.
+                with self._lock:
+                    self._unknown.append(_Chunk(chunk.place, chunk.lane, chunk.begun_ms, rest))
+                break
         self._delete(stored)
 
-    def _send(self, chunk: _Chunk, place: str, letters: list[Found]) -> list[Letter]:
-        """Store as many letters as a request takes; those that are stored."""
+    def _send(self, chunk: _Chunk, place: str, letters: list[Found]) -> tuple[list[Letter], bool]:
+        """Store as many letters as a request takes; those that are stored, and whether all were answered."""
         self._journal.begin([(one.letter.message_id, one.job.id) for one in letters])
         answers = store_each(lambda some: self._target.store(place, some), letters)
         both = list(zip(letters, answers, strict=True))
@@ -314,7 +322,7 @@ class Moving:
         self._leave([one.letter for one, _ in refused])
         if unknown:
             self._remember(_Chunk(place, chunk.lane, chunk.begun_ms, unknown), answers)
-        return [one.letter for one, _ in stored]
+        return [one.letter for one, _ in stored], not unknown
 
     def _delete(self, letters: Sequence[Letter]) -> None:
         if not letters:
@@ -356,7 +364,7 @@ class Moving:
     # Ending
 
     def _try_again(self) -> None:
-        """Once more what SQS did not answer, and what it did not delete, while the letters are surely ours."""
+        """Once more what was not answered, and what was not deleted, while the letters are surely ours."""
         unknown, self._unknown = self._unknown, []
         self._unknown_count = 0
         for chunk in unknown:
@@ -367,12 +375,13 @@ class Moving:
     def _account(self, *, is_whole: bool) -> None:
         """What is still open: named, left, or kept for the next run."""
         outcome, journal = self._outcome, self._journal
-        unsure = journal.of("begun")
+        unsure, untried = journal.of("begun"), journal.of("taken")
         if not self._walk.is_plain:
-            self._walk.leave(_named(unsure))
-        journal.leave(list(unsure), doubtful=[(message_id, entry.job_id) for message_id, entry in unsure.items()])
-        if unsure:
-            outcome.stays("nobody knows whether it was stored: no answer came", len(unsure))
+            self._walk.leave(_named(unsure | untried))
+        journal.leave(list(unsure | untried), doubtful=[(name, one.job_id) for name, one in unsure.items()])
+        for reason, letters in (("nobody knows whether it was stored: no answer came", unsure), (_UNTRIED, untried)):
+            if letters:
+                outcome.stays(reason, len(letters))
         if is_whole:
             # What an earlier run had sent, and nobody met, is gone.
             journal.finish([message_id for message_id in journal.of("sent") if message_id not in self._kept])
