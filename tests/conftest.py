@@ -27,8 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fifo-kills", default=20, type=int, help="And the loop with a FIFO queue (default 20).")
     parser.addoption("--fault-seconds", default=2.0, type=float, help="How long each fault meets a worker (default 2).")
     parser.addoption("--chaos-seconds", default=15.0, type=float, help="How long workers are killed (default 15).")
-    parser.addoption("--redrive-kills", type=int, help="How often a redrive is killed (default 8, and 3 on moto).")
-    parser.addoption("--dead-letters", type=int, help="How many jobs die (default 400, and 60 on moto).")
+    parser.addoption("--redrive-kills", type=int, help="How often a redrive is killed (default 8, not on moto).")
+    parser.addoption("--dead-letters", type=int, help="How many jobs die (default 400, none on moto).")
 
 
 class RunningBroker:
